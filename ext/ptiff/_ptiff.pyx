@@ -1,0 +1,19 @@
+# cython: language_level=3
+"""Tile bytes out of TIFF files: header walk, tile tables, JPEG splice, pinned reads. libc only; decodes no pixel."""
+
+# One translation unit: the parts below see each other's cdef functions as direct C calls. The order is the order of use.
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove
+
+from ptiffserve.errors import SlideChanged, SlideUnreadable, TileCorrupt, TileTruncated
+
+include "fail.pxi"
+include "span.pxi"
+include "header.pxi"
+include "splice.pxi"
+include "read.pxi"
+include "grid.pxi"

@@ -1,0 +1,171 @@
+# The tile table of one level, and the road from a tile's address to its bytes.
+
+cdef enum:
+    TILE_OFFSETS = 324
+    TILE_BYTE_COUNTS = 325
+
+cdef uint64_t MAX_TILE_BYTES = 64 << 20
+
+
+@cython.final
+cdef class Grid:
+    """Where each tile of a level lies: 12 bytes a tile, and the prefix that makes any of them a whole JPEG.
+
+    A tile outside the table, or with a byte count of 0, is sparse: `tile` and `tile_now` give b"" for it.
+    """
+    cdef uint64_t *offsets
+    cdef uint32_t *counts
+    cdef uint64_t cells               # entries in both arrays; cols * rows may be more (missing rows are sparse)
+    cdef Frame frame
+    cdef bytes head
+    cdef str slide
+    cdef readonly int level
+    cdef readonly uint64_t cols       # the stride of the table
+    cdef readonly uint64_t rows
+
+    def __cinit__(self, Directory directory, str slide, int level, *, cols, rows):
+        """Reads tags 324 and 325 of `directory`. TiffError where they are absent, of a wrong type or outside the file."""
+        self.slide, self.level, self.cols, self.rows = slide, level, cols, rows
+        self.head = b"\xff\xd8"
+        cdef uint64_t wanted = directory.layout.file_size
+        if self.rows and self.cols <= wanted // self.rows:
+            wanted = self.cols * self.rows
+        self.cells = min(directory.count(TILE_OFFSETS), directory.count(TILE_BYTE_COUNTS), wanted)
+        if self.cells == 0:
+            raise TiffError(f"directory {directory.index} has no tile offsets or no tile byte counts")
+        self.offsets = <uint64_t *>malloc(self.cells * sizeof(uint64_t))
+        self.counts = <uint32_t *>malloc(self.cells * sizeof(uint32_t))
+        if self.offsets == NULL or self.counts == NULL:
+            raise MemoryError
+        self.load(directory)
+
+    def __dealloc__(self):
+        free(self.offsets)
+        free(self.counts)
+
+    cdef int load(self, Directory directory) except -1:
+        cdef uint64_t value = 0
+        cdef uint64_t i
+        cdef int width = column_width(directory, TILE_OFFSETS)
+        cdef bytes data = directory.raw(TILE_OFFSETS, self.cells)
+        cdef Span span = span_of(data, directory.layout.big)
+        for i in range(self.cells):
+            if span_uint(&span, i * width, width, &self.offsets[i]) != OK:
+                raise TiffError(f"the tile offsets of directory {directory.index} are cut off")
+        width = column_width(directory, TILE_BYTE_COUNTS)
+        cdef bytes sizes = directory.raw(TILE_BYTE_COUNTS, self.cells)
+        span = span_of(sizes, directory.layout.big)
+        for i in range(self.cells):
+            if span_uint(&span, i * width, width, &value) != OK:
+                raise TiffError(f"the tile byte counts of directory {directory.index} are cut off")
+            # Over the cap either way: the tile is refused when it is asked for.
+            self.counts[i] = <uint32_t>min(value, <uint64_t>0xFFFFFFFF)
+        return 0
+
+    def expect(self, bytes head, uint32_t width, uint32_t height, uint32_t components) -> None:
+        """Says what each tile must be: `head` from `prefix()`, the frame's size in pixels and its number of components."""
+        self.head = head
+        self.frame.width, self.frame.height, self.frame.components = width, height, components
+        self.frame.quantised = b"\xff\xdb" in head
+        self.frame.huffman = b"\xff\xc4" in head
+
+    def nbytes(self) -> int:
+        """Bytes of memory that the table takes."""
+        return self.cells * (sizeof(uint64_t) + sizeof(uint32_t))
+
+    def locate(self, uint64_t col, uint64_t row) -> tuple:
+        """(offset, byte count) of a tile in the file; (0, 0) where it is sparse or outside the table."""
+        if col >= self.cols or row >= self.rows or row * self.cols + col >= self.cells:
+            return 0, 0
+        return self.offsets[row * self.cols + col], self.counts[row * self.cols + col]
+
+    def census(self, uint64_t file_size) -> tuple:
+        """(stored, sparse, truncated) tiles; truncated ones reach past `file_size`."""
+        cdef uint64_t i, stored = 0, cut = 0
+        for i in range(self.cells):
+            if self.counts[i] == 0:
+                continue
+            if self.offsets[i] > file_size or self.counts[i] > file_size - self.offsets[i]:
+                cut += 1
+            else:
+                stored += 1
+        return stored, self.cols * self.rows - stored - cut, cut
+
+    def first_stored(self):
+        """(col, row) of the first tile that is not sparse, or None."""
+        cdef uint64_t i
+        for i in range(self.cells):
+            if self.counts[i]:
+                return i % self.cols, i // self.cols
+        return None
+
+    def tile_now(self, File file not None, uint64_t col, uint64_t row):
+        """A whole JPEG; b"" where sparse; None where reading it would block. Holds the GIL: it never waits."""
+        return self.fetch(file, col, row, True)
+
+    def tile(self, File file not None, uint64_t col, uint64_t row) -> bytes:
+        """A whole JPEG; b"" where sparse. Waits for the disk without the GIL.
+
+        SlideChanged where the file was written since it was pinned; TileTruncated, TileCorrupt where the tile is not one.
+        """
+        return self.fetch(file, col, row, False)
+
+    def whole(self, bytes raw, uint64_t col, uint64_t row) -> bytes:
+        """The whole JPEG from a tile's stored bytes, for sources that are not local files."""
+        cdef uint64_t lead = len(self.head) - 2
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>lead + len(raw))
+        memcpy(PyBytes_AS_STRING(out), PyBytes_AS_STRING(self.head), lead)
+        memcpy(PyBytes_AS_STRING(out) + lead, PyBytes_AS_STRING(raw), len(raw))
+        return self.finish(out, lead, len(raw), col, row)
+
+    cdef fetch(self, File file, uint64_t col, uint64_t row, bint now):
+        """One allocation: the tile is read so that its SOI falls on the last two bytes of the prefix."""
+        cdef uint64_t offset, count, lead
+        cdef bytes out
+        cdef uint8_t *data
+        cdef int code
+        if col >= self.cols or row >= self.rows or row * self.cols + col >= self.cells:
+            return b""
+        offset = self.offsets[row * self.cols + col]
+        count = self.counts[row * self.cols + col]
+        if count == 0:
+            return b""
+        if offset > file.pin.size or count > file.pin.size - offset or count > MAX_TILE_BYTES:
+            code = TRUNCATED if offset > file.pin.size or count > file.pin.size - offset else TOO_LARGE
+            raise self.fault(CHANGED if pin_check(&file.pin) == CHANGED else code, col, row)
+        lead = <uint64_t>PyBytes_GET_SIZE(self.head) - 2
+        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(lead + count))
+        data = <uint8_t *>PyBytes_AS_STRING(out)
+        if now:
+            code = pin_read_now(&file.pin, data + lead, count, offset)
+        else:
+            with nogil:
+                code = pin_read(&file.pin, data + lead, count, offset)
+        if code == COLD:
+            return None
+        if pin_check(&file.pin) == CHANGED:
+            code = CHANGED
+        if code != OK:
+            raise self.fault(code, col, row)
+        memcpy(data, PyBytes_AS_STRING(self.head), lead)
+        return self.finish(out, lead, count, col, row)
+
+    cdef bytes finish(self, bytes out, uint64_t lead, uint64_t count, uint64_t col, uint64_t row):
+        """Checks the tile behind `lead` bytes of prefix and joins the two; `out` must have no other owner."""
+        cdef uint8_t *data = <uint8_t *>PyBytes_AS_STRING(out)
+        cdef uint64_t size = count
+        cdef int code = make_whole(data + lead, &size, &self.frame)
+        if code != OK:
+            raise self.fault(code, col, row)
+        memcpy(data + lead, PyBytes_AS_STRING(self.head) + lead, 2)
+        return out if size == count else out[:lead + size]
+
+    cdef object fault(self, int code, uint64_t col, uint64_t row):
+        return fault(code, self.slide, f"tile {col},{row} of level {self.level}")
+
+
+cdef int column_width(Directory directory, int tag) except -1:
+    kind = directory.entries[tag][0]
+    if kind not in (SHORT, LONG, LONG8):
+        raise TiffError(f"tag {tag} of directory {directory.index} has type {kind}, not SHORT, LONG or LONG8")
+    return TYPE_WIDTH[kind]

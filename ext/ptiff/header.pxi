@@ -1,0 +1,198 @@
+# The walk over image file directories (TIFF 6.0 section 2; BigTIFF), with limits before every allocation.
+
+cdef int MAX_DIRECTORIES = 4096
+cdef int MAX_ENTRIES = 65535
+# Bytes per value of each field type, 0 for types that do not exist.
+cdef uint8_t[19] TYPE_WIDTH = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8]
+cdef enum:
+    SHORT = 3
+    LONG = 4
+    RATIONAL = 5
+    LONG8 = 16
+    IFD = 13
+    IFD8 = 18
+
+
+class TiffError(ValueError):
+    """The file is not a TIFF, or its directories break the format. The message says where."""
+
+
+@cython.final
+cdef class Layout:
+    """What the first bytes of a TIFF decide: byte order and the width of its offsets."""
+    cdef bint big
+    cdef bint bigtiff
+    cdef uint64_t first
+    cdef uint64_t file_size
+
+    cdef uint64_t number(self, bytes data, uint64_t at, int width) except? 0xFFFFFFFFFFFFFFFF:
+        cdef uint64_t value = 0
+        cdef Span span = span_of(data, self.big)
+        if span_uint(&span, at, width, &value) != OK:
+            raise TiffError("the file ends inside its header")
+        return value
+
+
+@cython.final
+cdef class Directory:
+    """One image file directory. Values are read when asked for, and only from inside the file."""
+    cdef Layout layout
+    cdef object read
+    cdef dict entries                  # tag -> (type, count, bytes of the value field)
+    cdef readonly uint64_t offset
+    cdef readonly int index
+
+    def __contains__(self, int tag) -> bool:
+        return tag in self.entries
+
+    def count(self, int tag) -> int:
+        """Number of values of `tag`; 0 where the tag is absent."""
+        return self.entries[tag][1] if tag in self.entries else 0
+
+    cdef bytes raw(self, int tag, uint64_t limit):
+        """At most `limit` values of `tag` as stored; b"" where absent."""
+        if tag not in self.entries:
+            return b""
+        kind, count, field = self.entries[tag]
+        cdef uint64_t width = TYPE_WIDTH[kind]
+        cdef uint64_t total = count
+        cdef uint64_t start
+        if total > self.layout.file_size // width:
+            raise TiffError(f"tag {tag} of directory {self.index} claims {count} values, more than the file holds")
+        if total * width <= <uint64_t>PyBytes_GET_SIZE(field):
+            return field[:min(total, limit) * width]
+        start = self.layout.number(field, 0, 8 if self.layout.bigtiff else 4)
+        if start > self.layout.file_size or total * width > self.layout.file_size - start:
+            raise TiffError(f"the values of tag {tag} of directory {self.index} lie outside the file")
+        return read_exactly(self.read, start, min(total, limit) * width)
+
+    def ints(self, int tag, uint64_t limit=65536) -> tuple:
+        """At most `limit` values of an integer tag, () where absent. TiffError where the tag has another type."""
+        if tag not in self.entries:
+            return ()
+        kind = self.entries[tag][0]
+        if kind not in (1, SHORT, LONG, LONG8, IFD, IFD8):
+            raise TiffError(f"tag {tag} of directory {self.index} has type {kind}, not an integer type")
+        cdef int width = TYPE_WIDTH[kind]
+        cdef bytes data = self.raw(tag, limit)
+        return tuple([self.layout.number(data, i * width, width) for i in range(len(data) // width)])
+
+    def first(self, int tag, default=None):
+        """The first value of an integer tag, or `default`."""
+        values = self.ints(tag, 1)
+        return values[0] if values else default
+
+    def rational(self, int tag):
+        """The first value of a RATIONAL tag as (numerator, denominator), or None."""
+        if tag not in self.entries or self.entries[tag][0] != RATIONAL:
+            return None
+        cdef bytes data = self.raw(tag, 1)
+        if len(data) < 8:
+            return None
+        return self.layout.number(data, 0, 4), self.layout.number(data, 4, 4)
+
+    def blob(self, int tag, uint64_t limit) -> bytes:
+        """At most `limit` values of `tag`, as stored."""
+        return self.raw(tag, limit)
+
+    def text(self, int tag, uint64_t limit) -> str:
+        """The text of `tag` up to its first NUL or `limit` bytes; bytes that are not UTF-8 become U+FFFD."""
+        return self.raw(tag, limit).split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+cdef bytes read_exactly(object read, uint64_t offset, uint64_t size):
+    cdef bytes data = read(offset, size)
+    if <uint64_t>PyBytes_GET_SIZE(data) != size:
+        raise TiffError(f"the file ends inside the {size} bytes at {offset}")
+    return data
+
+
+cdef Layout read_layout(object read, uint64_t file_size):
+    cdef Layout layout = Layout.__new__(Layout)
+    cdef bytes head = read(0, 16)
+    if len(head) < 8 or head[:2] not in (b"II", b"MM"):
+        raise TiffError("not a TIFF: it does not begin with II or MM")
+    layout.big = head[:2] == b"MM"
+    layout.file_size = file_size
+    magic = layout.number(head, 2, 2)
+    if magic == 42:
+        layout.bigtiff = False
+        layout.first = layout.number(head, 4, 4)
+    elif magic == 43 and len(head) == 16 and layout.number(head, 4, 2) == 8 and layout.number(head, 6, 2) == 0:
+        layout.bigtiff = True
+        layout.first = layout.number(head, 8, 8)
+    else:
+        raise TiffError(f"not a TIFF: version {magic}, or a BigTIFF whose offsets are not 8 bytes wide")
+    return layout
+
+
+cdef tuple read_directory(object read, Layout layout, uint64_t offset, int index):
+    """The directory at `offset` and the offset of the next one (0 at the end)."""
+    cdef int head = 8 if layout.bigtiff else 2
+    cdef int entry = 20 if layout.bigtiff else 12
+    cdef int tail = 8 if layout.bigtiff else 4
+    cdef uint64_t count, at
+    cdef bytes data
+    if offset < 8 or offset > layout.file_size or layout.file_size - offset < <uint64_t>head:
+        raise TiffError(f"directory {index} at {offset} lies outside the file")
+    count = layout.number(read_exactly(read, offset, head), 0, head)
+    if count == 0 or count > <uint64_t>MAX_ENTRIES or count * entry > layout.file_size - offset - head:
+        raise TiffError(f"directory {index} claims {count} entries")
+    # The link to the next directory may be cut off in a truncated file: then this is the last one.
+    data = read(offset + head, count * entry + tail)
+    if <uint64_t>len(data) < count * entry:
+        raise TiffError(f"the file ends inside directory {index}")
+    cdef Directory directory = Directory.__new__(Directory)
+    directory.layout, directory.read, directory.offset, directory.index = layout, read, offset, index
+    directory.entries = {}
+    for i in range(count):
+        read_entry(directory, data, i * entry)
+    at = count * entry
+    return directory, layout.number(data, at, tail) if <uint64_t>len(data) >= at + tail else 0
+
+
+cdef int read_entry(Directory directory, bytes data, uint64_t at) except -1:
+    """Notes one entry. Unknown field types are skipped; of a repeated tag the first counts."""
+    cdef Layout layout = directory.layout
+    cdef uint64_t tag = layout.number(data, at, 2)
+    cdef uint64_t kind = layout.number(data, at + 2, 2)
+    cdef int width = 8 if layout.bigtiff else 4
+    if kind >= 19 or TYPE_WIDTH[kind] == 0 or tag in directory.entries:
+        return 0
+    field = data[at + 4 + width:at + 4 + 2 * width]
+    directory.entries[tag] = (kind, layout.number(data, at + 4, width), field)
+    return 0
+
+
+def walk(read, uint64_t file_size) -> tuple:
+    """All directories of the main chain, and "" or why the chain ends early. `read(offset, n)` gives up to n bytes.
+
+    A chain that breaks after its first directory (a truncated file) still gives the directories before the break.
+    TiffError where there is no first directory, or the chain loops.
+    """
+    cdef Layout layout = read_layout(read, file_size)
+    cdef list found = []
+    cdef set seen = set()
+    cdef uint64_t offset = layout.first
+    if offset == 0:
+        raise TiffError("the TIFF has no directory")
+    while offset:
+        if offset in seen:
+            raise TiffError(f"the chain of directories loops at {offset}")
+        if len(found) >= MAX_DIRECTORIES:
+            raise TiffError(f"more than {MAX_DIRECTORIES} directories")
+        seen.add(offset)
+        try:
+            directory, offset = read_directory(read, layout, offset, len(found))
+        except TiffError as broken:
+            if not found:
+                raise
+            return found, str(broken)
+        found.append(directory)
+    return found, ""
+
+
+def children(Directory parent, int limit=64) -> list:
+    """The directories that tag 330 (SubIFDs) of `parent` points at, in order; their own chains and children are not followed."""
+    offsets = parent.ints(330, limit)
+    return [read_directory(parent.read, parent.layout, offset, i)[0] for i, offset in enumerate(offsets)]

@@ -1,0 +1,5 @@
+"""`python -m ptiffserve` is `ptiffserve`."""
+
+from ptiffserve.cli import main
+
+main()

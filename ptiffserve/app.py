@@ -1,0 +1,92 @@
+"""Assembly: from settings to an ASGI application. The only place that knows all the rooms."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from ptiffserve import encode
+from ptiffserve.api import Api
+from ptiffserve.auth.open import Open
+from ptiffserve.catalogue.embedded import Embedded
+from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.config import Config, Store, catalogue_path
+from ptiffserve.endpoint import Endpoint
+from ptiffserve.errors import ConfigError
+from ptiffserve.protocols.base import Offer
+from ptiffserve.service import OpenSlides, Service
+from ptiffserve.slide import Slide
+from ptiffserve.sync.watch import Watch, refresh
+from ptiffserve.viewer import routes as viewer_routes
+
+# How the parent process hands its settings to workers that uvicorn starts anew.
+CONFIG_VARIABLE = "PTIFFSERVE_CONFIG_JSON"
+
+
+def create_app(config: Config) -> Endpoint:
+    """The application for one process: open slides, threads and the watch live and die with its lifespan."""
+    stores = {store.label: store for store in labelled(config.store)}
+    path = catalogue_path(config)
+    catalogue = Embedded(path)
+    labels = config.auth.labels == "allow"
+    slides = OpenSlides(lambda label: Path(stores[label].root), config.limits.slides_open, config.limits.memory)
+    service = Service(slides, config.limits.renders, config.limits.queue)
+    lookup = Lookup(catalogue, stores)
+    watch = Watch(list(stores.values()), catalogue, path.with_suffix(".lock"))
+
+    def look_again(slide: Slide) -> Slide | None:
+        fresh = refresh(stores, catalogue, slide)
+        lookup.forget()
+        return fresh
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if not config.server.tiles_only:
+            watch.start()
+        yield
+        watch.stop()
+        service.close()
+        catalogue.close()
+
+    endpoint = Endpoint(lookup, service, Open(labels), offer_of(config), config.server, look_again)
+    api = Api(catalogue, list(stores), labels)
+    endpoint.rest = Starlette(
+        routes=[api.health_route] if config.server.tiles_only else [*api.routes(), *viewer_routes],
+        middleware=[Middleware(CORSMiddleware, allow_origins=config.server.cors, allow_methods=["GET", "HEAD"])],
+        lifespan=lifespan,
+    )
+    return endpoint
+
+
+def from_environment() -> Endpoint:
+    """For uvicorn's workers."""
+    return create_app(msgspec.json.decode(os.environ[CONFIG_VARIABLE], type=Config))
+
+
+def offer_of(config: Config) -> Offer:
+    server = config.server
+    return Offer(tuple(encode.formats()), server.max_width, server.max_height, server.max_area)
+
+
+def labelled(stores: list[Store]) -> list[Store]:
+    """Every store with a label: its own, else its folder's name, told apart by a number. ConfigError for a bad root."""
+    taken: set[str] = set()
+    found = []
+    for store in stores:
+        root = Path(store.root).expanduser().resolve()
+        if not root.is_dir():
+            raise ConfigError(f"store.root: {store.root} is not a folder")
+        base = label = (store.label or root.name or "root").replace("/", "_")
+        number = 2
+        while label in taken:
+            if store.label:
+                raise ConfigError(f"store.label: {label} is used twice")
+            label, number = f"{base}-{number}", number + 1
+        taken.add(label)
+        found.append(msgspec.structs.replace(store, label=label, root=str(root)))
+    return found

@@ -1,0 +1,1 @@
+"""Who may look. One seam, asked once per request."""

@@ -1,0 +1,1 @@
+"""Which slides there are. Records in and out; opens no slide."""

@@ -1,0 +1,47 @@
+"""The catalogue seam: what every backend can do."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from ptiffserve.slide import Slide
+
+
+class Page(NamedTuple):
+    """Slides in the order of their keys, and the cursor of the next page ("" at the end)."""
+
+    slides: list[Slide]
+    next: str
+
+
+class Query(NamedTuple):
+    """`text` is looked for in paths; "" and 0 mean no condition. `after` is a cursor."""
+
+    stores: Sequence[str] = ()
+    text: str = ""
+    state: str = ""
+    barcode: str = ""
+    after: str = ""
+    limit: int = 100
+
+
+class Catalogue(Protocol):
+    """Safe to use from many threads and processes at once."""
+
+    def get(self, name: str) -> Slide | None:
+        """By 24-hex id or by key."""
+
+    def put(self, slides: Iterable[Slide]) -> None:
+        """Adds or replaces records by id, all or none; durable when it returns."""
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Removes records, all or none."""
+
+    def each(self, store: str) -> Iterable[Slide]:
+        """Every record of a store."""
+
+    def page(self, query: Query) -> Page: ...
+
+    def generation(self) -> int:
+        """Another number whenever any process has changed the catalogue. Cheap enough to ask four times a second."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,108 @@
+"""The catalogue in a SQLite file: one machine, no server."""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from ptiffserve.catalogue.base import Page, Query
+from ptiffserve.slide import Slide
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS slides (
+    id TEXT PRIMARY KEY,
+    store TEXT NOT NULL,
+    path TEXT NOT NULL,
+    state TEXT NOT NULL,
+    barcode TEXT NOT NULL,
+    record BLOB NOT NULL,
+    UNIQUE (store, path)
+) WITHOUT ROWID;
+"""
+_ID = re.compile(r"[0-9a-f]{24}")
+
+
+class Embedded:
+    """One connection to write, one to read: PRAGMA data_version tells a connection of every other one's commits."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock()
+        self._read_lock = Lock()
+        self._writer = _connect(path)
+        self._writer.executescript(_SCHEMA)
+        self._reader = _connect(path)
+
+    def get(self, name: str) -> Slide | None:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return None  # a lone surrogate: no key has one
+        if _ID.fullmatch(name):
+            found = self._fetch("SELECT record FROM slides WHERE id = ?", (name,))
+            if found:
+                return found[0]
+        store, _, path = name.partition("/")
+        found = self._fetch("SELECT record FROM slides WHERE store = ? AND path = ?", (store, path))
+        return found[0] if found else None
+
+    def put(self, slides: Iterable[Slide]) -> None:
+        rows = [(s.id, s.store, s.path, s.state, s.barcode, msgspec.json.encode(s)) for s in slides]
+        with self._lock, self._writer:
+            self._writer.executemany("INSERT OR REPLACE INTO slides VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        with self._lock, self._writer:
+            self._writer.executemany("DELETE FROM slides WHERE id = ?", [(each,) for each in ids])
+
+    def each(self, store: str) -> Iterator[Slide]:
+        yield from self._fetch("SELECT record FROM slides WHERE store = ? ORDER BY path", (store,))
+
+    def page(self, query: Query) -> Page:
+        where, values = _conditions(query)
+        sql = f"SELECT record FROM slides WHERE {where} ORDER BY store, path LIMIT ?"  # noqa: S608 - only our own words
+        slides = self._fetch(sql, (*values, query.limit + 1))
+        more = len(slides) > query.limit
+        slides = slides[: query.limit]
+        return Page(slides, slides[-1].key if more else "")
+
+    def generation(self) -> int:
+        with self._read_lock:
+            version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+
+    def _fetch(self, sql: str, values: tuple[object, ...]) -> list[Slide]:
+        with self._read_lock:
+            rows = self._reader.execute(sql, values).fetchall()
+        return [msgspec.json.decode(row[0], type=Slide) for row in rows]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _conditions(query: Query) -> tuple[str, list[object]]:
+    """A WHERE clause of our own words, and its values. The cursor is the last key of the page before."""
+    store, _, path = query.after.partition("/")
+    parts: list[tuple[str, list[object]]] = [
+        (f"store IN ({','.join('?' * len(query.stores))})", list(query.stores)),
+        ("(store, path) > (?, ?)", [store, path]),
+    ]
+    if query.text:
+        escaped = re.sub(r"([\\%_])", r"\\\1", query.text)
+        parts.append(("path LIKE ? ESCAPE '\\'", [f"%{escaped}%"]))
+    if query.state:
+        parts.append(("state = ?", [query.state]))
+    if query.barcode:
+        parts.append(("barcode = ?", [query.barcode]))
+    return " AND ".join(words for words, _ in parts), [value for _, values in parts for value in values]

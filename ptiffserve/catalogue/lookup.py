@@ -1,0 +1,48 @@
+"""Slides by name without asking the catalogue each time: what was found, or not found, holds for one generation."""
+
+from collections import OrderedDict
+from collections.abc import Collection
+from time import monotonic
+
+from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.slide import Slide
+
+# How stale an answer may be; a change elsewhere is seen after this long.
+INTERVAL = 0.25
+MAX_NAMES = 65536
+
+
+class Lookup:
+    """For one event loop. `stores`: labels of the stores that are served; others' slides are not found."""
+
+    def __init__(self, catalogue: Catalogue, stores: Collection[str]) -> None:
+        self._catalogue = catalogue
+        self._stores = frozenset(stores)
+        self._names: OrderedDict[str, Slide | None] = OrderedDict()
+        self._generation = -1
+        self._look_again = 0.0
+
+    def get(self, name: str) -> Slide | None:
+        now = monotonic()
+        if now >= self._look_again:
+            self._look_again = now + INTERVAL
+            self._notice()
+        if name in self._names:
+            return self._names[name]
+        slide = self._catalogue.get(name)
+        if slide is not None and slide.store not in self._stores:
+            slide = None
+        self._names[name] = slide
+        if len(self._names) > MAX_NAMES:
+            self._names.popitem(last=False)
+        return slide
+
+    def forget(self) -> None:
+        """The next look-up asks the catalogue."""
+        self._names.clear()
+
+    def _notice(self) -> None:
+        generation = self._catalogue.generation()
+        if generation != self._generation:
+            self._generation = generation
+            self._names.clear()

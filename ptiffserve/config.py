@@ -1,0 +1,152 @@
+"""Frozen settings from TOML and the environment (contract section 8). Every mistake names its key."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Struct, field
+
+from ptiffserve.errors import ConfigError
+
+
+def state_folder() -> Path:
+    """Where the embedded catalogue lives unless told otherwise (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "ptiffserve"
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """`max_*` bound the pictures that clients may ask for, in pixels. `tiles_only`: nothing here writes or lists."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    public_url: str = ""
+    trusted_proxies: list[str] = field(default_factory=lambda: ["127.0.0.1", "::1"])
+    cors: list[str] = field(default_factory=lambda: ["*"])
+    cache_control: str = "public, max-age=3600"
+    max_width: int = 8192
+    max_height: int = 8192
+    max_area: int = 1 << 24
+    drain_seconds: int = 30
+    tiles_only: bool = False
+
+
+class Catalogue(Struct, frozen=True, forbid_unknown_fields=True):
+    """`url`: sqlite:///PATH, or "" for a file of its own for each set of stores, in the state folder."""
+
+    url: str = ""
+
+
+class Auth(Struct, frozen=True, forbid_unknown_fields=True):
+    """`labels`: whether label and macro pictures and barcodes, which name patients, are shown."""
+
+    mode: Literal["open"] = "open"
+    labels: Literal["deny", "allow"] = "deny"
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """`renders`: render threads; `queue`: renders running or waiting; `slides_open`, `memory`: open slides, their bytes."""
+
+    renders: int = field(default_factory=lambda: os.cpu_count() or 1)
+    queue: int = 256
+    slides_open: int = 1000
+    memory: int = 512 << 20
+
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder of slides. `poll`: least seconds between two looks at it."""
+
+    root: str
+    label: str = ""
+    include: list[str] = field(default_factory=lambda: ["*.tif", "*.tiff", "*.ptif", "*.ptiff", "*.svs"])
+    exclude: list[str] = field(default_factory=list)
+    poll: float = 1.0
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    server: Server = Server()
+    catalogue: Catalogue = Catalogue()
+    auth: Auth = Auth()
+    limits: Limits = field(default_factory=Limits)
+    store: list[Store] = field(default_factory=list)
+
+
+def catalogue_path(config: Config) -> Path:
+    """The SQLite file of the embedded catalogue. Unless told, servers of other folders have another one."""
+    if config.catalogue.url:
+        return Path(config.catalogue.url.removeprefix("sqlite:///"))
+    roots = "\0".join(sorted(str(Path(store.root).resolve()) for store in config.store))
+    return state_folder() / f"catalogue-{blake2b(roots.encode(), digest_size=6).hexdigest()}.db"
+
+
+SECTIONS: dict[str, type[Struct]] = {"server": Server, "catalogue": Catalogue, "auth": Auth, "limits": Limits}
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The settings of a file, overridden by PTIFFSERVE_SECTION_KEY. ConfigError names the key that is wrong."""
+    said = _read(path) if path else {}
+    for name, section in SECTIONS.items():
+        for key in section.__struct_fields__:
+            value = environ.get(f"PTIFFSERVE_{name}_{key}".upper())
+            if value is not None:
+                _section(said, name)[key] = _from_text(section, key, value)
+    try:
+        config = msgspec.convert(said, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_named(str(error))) from error
+    return _checked(config)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _section(said: dict[str, Any], name: str) -> dict[str, Any]:
+    section = said.setdefault(name, {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"{name} must be a table")
+    return section
+
+
+def _from_text(section: type[Struct], key: str, value: str) -> object:
+    """An environment value as the key's type: lists are comma-separated, sizes and numbers written out."""
+    kind = get_type_hints(section)[key]
+    if get_args(kind) and kind.__origin__ is list:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"PTIFFSERVE_{section.__name__.upper()}_{key.upper()}: {error}") from error
+
+
+def _named(message: str) -> str:
+    """msgspec says "Expected `int`, got `str` - at `$.server.port`": the key first."""
+    text, _, where = message.partition(" - at `$")
+    return f"{where.strip('.`')}: {text}" if where else text
+
+
+def _checked(config: Config) -> Config:
+    for name, low, high in (
+        ("server.port", 0, 65535),
+        ("server.workers", 1, 1024),
+        ("server.max_width", 1, 1 << 16),
+        ("server.max_height", 1, 1 << 16),
+        ("server.max_area", 1, 1 << 28),
+        ("limits.renders", 1, 1024),
+        ("limits.queue", 1, 1 << 20),
+        ("limits.slides_open", 1, 1 << 20),
+    ):
+        section, key = name.split(".")
+        value = getattr(getattr(config, section), key)
+        if not low <= value <= high:
+            raise ConfigError(f"{name} must be {low} to {high}, not {value}")
+    if not config.catalogue.url.startswith("sqlite:///") and config.catalogue.url:
+        raise ConfigError(f"catalogue.url must begin with sqlite:///, not {config.catalogue.url!r}")
+    return config

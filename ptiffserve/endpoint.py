@@ -1,0 +1,156 @@
+"""The way of a request, top to bottom. Read this file first.
+
+bytes -> protocol -> slide -> access -> plan -> 304? -> service -> bytes
+"""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from ptiffserve import wire
+from ptiffserve.address import Associated, Document, Plan, Redirect, etag
+from ptiffserve.auth.base import Access
+from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.config import Server
+from ptiffserve.errors import Malformed, NotFound, PtiffserveError, SlideChanged, TooLong
+from ptiffserve.protocols import deepzoom, iiif, pictures, xyz
+from ptiffserve.protocols.base import Candidate, Dialect, Offer
+from ptiffserve.service import Service
+from ptiffserve.slide import Slide
+from ptiffserve.wire import MethodNotAllowed, Response, Send
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Refresh = Callable[[Slide], Slide | None]
+
+PROTOCOLS: dict[str, Dialect] = {"tiles": xyz, "deepzoom": deepzoom, "iiif": iiif, "slides": pictures}
+MAX_URL = 2048
+_HOST = re.compile(rb"[A-Za-z0-9.\-_\[\]:]{1,255}")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+class Endpoint:
+    """Answers the paths of PROTOCOLS and passes every other request to `rest`.
+
+    `refresh` looks again at a slide whose file is not the recorded one, and gives its new record.
+    """
+
+    def __init__(
+        self, lookup: Lookup, service: Service, access: Access, offer: Offer, server: Server, refresh: Refresh
+    ) -> None:
+        self._lookup = lookup
+        self._service = service
+        self._access = access
+        self._offer = offer
+        self._server = server
+        self._refresh = refresh
+        self.rest: App | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        dialect = PROTOCOLS.get(scope["path"].split("/", 2)[1]) if scope["type"] == "http" else None
+        if dialect is None and self.rest is not None:
+            await self.rest(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        try:
+            response = await self._response(dialect, scope, headers)
+        except PtiffserveError as fault:
+            response = wire.error(fault)
+        except Exception as fault:
+            response = wire.unexpected(fault)
+        wire.cors(response, headers.get(b"origin"), self._server.cors)
+        await wire.send_response(send, response, scope["method"] == "HEAD")
+
+    async def _response(self, dialect: Dialect | None, scope: Scope, headers: dict[bytes, bytes]) -> Response:
+        if dialect is None:
+            raise NotFound("no such page")
+        if scope["method"] == "OPTIONS":
+            return wire.preflight()
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"{scope['method']} is not answered here")
+        slide, reading = self._find(dialect, scope)
+        try:
+            return await self._answer(dialect, slide, reading, scope, headers)
+        except SlideChanged:
+            fresh = await self._service.waiting(self._refresh, slide)
+            if fresh is None or fresh.fingerprint == slide.fingerprint:
+                raise
+            return await self._answer(dialect, fresh, reading, scope, headers)
+
+    def _find(self, dialect: Dialect, scope: Scope) -> tuple[Slide, Candidate]:
+        """The first reading of the path whose name is a slide's."""
+        raw, query = scope["raw_path"], scope["query_string"]
+        if len(raw) + len(query) > MAX_URL:
+            raise TooLong("the URL is too long")
+        segments = [_decoded(segment) for segment in raw.split(b"/")[2:]]
+        for reading in dialect.parse(segments, dict(parse_qsl(query.decode("latin-1"), max_num_fields=64))):
+            slide = self._lookup.get(reading.name)
+            if slide is not None:
+                return slide, reading
+        raise NotFound("no such slide")
+
+    async def _answer(
+        self, dialect: Dialect, slide: Slide, reading: Candidate, scope: Scope, headers: dict[bytes, bytes]
+    ) -> Response:
+        await self._access.allow(headers, slide)
+        asked = dialect.resolve(reading.asked, slide, self._offer)
+        if isinstance(asked, Associated):
+            await self._access.allow_labels(headers, slide)
+        if isinstance(asked, Document | Redirect):
+            return self._described(dialect, asked, scope, headers)
+        return await self._picture(asked, headers)
+
+    async def _picture(self, plan: Plan, headers: dict[bytes, bytes]) -> Response:
+        started = perf_counter()
+        tag, mtime_ns, control = etag(plan), plan.slide.fingerprint.mtime_ns, self._server.cache_control
+        if wire.unchanged(headers, tag, mtime_ns):
+            return wire.not_modified(tag, mtime_ns, control)
+        blob = self._service.answer_now(plan) or await self._service.answer(plan)
+        response = wire.picture(blob.data, blob.media_type, tag, mtime_ns, control)
+        timing = f"{blob.lane};dur={(perf_counter() - started) * 1000:.3f}"
+        response.headers.append((b"server-timing", timing.encode()))
+        return response
+
+    def _described(
+        self, dialect: Dialect, asked: Document | Redirect, scope: Scope, headers: dict[bytes, bytes]
+    ) -> Response:
+        url = self._url(scope, headers)
+        if isinstance(asked, Redirect):
+            return wire.redirect(url.rstrip("/") + asked.suffix)
+        data, media_type = dialect.describe(asked, url, self._offer)
+        return wire.document(data, _negotiated(media_type, headers), self._server.cache_control)
+
+    def _url(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        """The request's own address as the client wrote it, without query."""
+        path: str = scope["raw_path"].decode("latin-1")
+        if self._server.public_url:
+            return self._server.public_url.rstrip("/") + path
+        host = headers.get(b"host", b"")
+        if not _HOST.fullmatch(host):
+            raise Malformed("the Host header is missing or malformed")
+        return f"{scope['scheme']}://{host.decode()}{path}"
+
+
+def _decoded(segment: bytes) -> str:
+    """Percent-decoded once. Malformed for a bad escape or bytes that are not UTF-8."""
+    if b"%" not in segment:
+        raw = segment
+    elif _BAD_ESCAPE.search(segment):
+        raise Malformed("a bad percent escape in the path")
+    else:
+        raw = unquote_to_bytes(segment)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("the path is not UTF-8") from None
+
+
+def _negotiated(media_type: str, headers: dict[bytes, bytes]) -> str:
+    """info.json is JSON-LD, but plain JSON for clients that ask for that alone."""
+    accept = headers.get(b"accept", b"")
+    if media_type.startswith("application/ld+json") and b"application/json" in accept and b"ld+json" not in accept:
+        return "application/json"
+    return media_type

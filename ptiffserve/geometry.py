@@ -1,0 +1,117 @@
+"""Sizes, boxes, levels and pyramids, and the only arithmetic on them. Knows no file and no protocol.
+
+Coordinates are (col, row), (x, y), (width, height). Level 0 is full resolution.
+"""
+
+from math import ceil
+
+from msgspec import Struct
+
+
+class Size(Struct, frozen=True, gc=False):
+    """Pixels, or columns and rows."""
+
+    width: int
+    height: int
+
+
+class Box(Struct, frozen=True, gc=False):
+    """A rectangle of pixels: top left corner and extent."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Level(Struct, frozen=True, gc=False):
+    """One resolution of a slide.
+
+    `size` is the picture without padding; `grid` the stored columns and rows, which may reach past it or fall short.
+    `scale` is how many level-0 pixels a pixel spans where that is a whole number, else 0.
+    `stored` is the format ("jpg") in which its tiles can be sent as they lie in the file, "" where they cannot.
+    """
+
+    size: Size
+    tile: Size
+    grid: Size
+    scale: int
+    stored: str = ""
+
+
+class Pyramid(Struct, frozen=True, gc=False):
+    """The levels of a slide, finest first, and its microns per pixel (x, y) at level 0 where known."""
+
+    levels: tuple[Level, ...]
+    mpp: tuple[float, float] | None = None
+
+    @property
+    def size(self) -> Size:
+        return self.levels[0].size
+
+    @property
+    def tile(self) -> Size:
+        return self.levels[0].tile
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def log2_ceil(n: int) -> int:
+    """Smallest k with 2**k >= n; 0 for n <= 1. Exact, where a float logarithm is not."""
+    return max(0, (n - 1).bit_length())
+
+
+def whole_scale(base: Size, size: Size) -> int:
+    """The whole number d for which `size` is `base` / d up to rounding of each side, else 0."""
+    d = max(round(base.width / size.width), round(base.height / size.height))
+    if d >= 1 and all(a // d <= b <= ceil_div(a, d) for a, b in ((base.width, size.width), (base.height, size.height))):
+        return d
+    return 0
+
+
+def tiles_across(size: Size, tile: Size) -> Size:
+    return Size(ceil_div(size.width, tile.width), ceil_div(size.height, tile.height))
+
+
+def clip(box: Box, size: Size) -> Box:
+    """The part of `box` inside (0, 0, size); its extent is 0 or less where there is none."""
+    x, y = max(0, box.x), max(0, box.y)
+    return Box(x, y, min(box.x + box.width, size.width) - x, min(box.y + box.height, size.height) - y)
+
+
+def fit(box: Box | Size, within: Size) -> Size:
+    """The largest size of `box`'s shape inside `within`, at least 1 x 1, rounded to the nearest pixel."""
+    if within.width * box.height <= within.height * box.width:
+        return Size(within.width, scaled(box.height, within.width, box.width))
+    return Size(scaled(box.width, within.height, box.height), within.height)
+
+
+def scaled(n: int, numerator: int, denominator: int) -> int:
+    """n * numerator / denominator rounded half up, at least 1. Exact for any integers."""
+    return max(1, (2 * n * numerator + denominator) // (2 * denominator))
+
+
+def downsample(pyramid: Pyramid, level: Level) -> float:
+    """Level-0 pixels that a pixel of `level` spans, as the mean of both sides where it is no whole number."""
+    if level.scale:
+        return float(level.scale)
+    base = pyramid.size
+    return (base.width / level.size.width + base.height / level.size.height) / 2
+
+
+def best_level(pyramid: Pyramid, box: Box, size: Size) -> int:
+    """The coarsest level that still has at least a pixel for each pixel of `size` shown of `box` (level 0 at worst)."""
+    wanted = min(box.width / size.width, box.height / size.height)
+    chosen = 0
+    for index, level in enumerate(pyramid.levels):
+        if downsample(pyramid, level) <= wanted * (1 + 1e-9):
+            chosen = index
+    return chosen
+
+
+def covering(start: float, end: float, limit: int) -> tuple[int, int]:
+    """The whole pixels (first, count) that cover [start, end), inside 0..limit, at least one."""
+    first = min(max(0, int(start + 1e-6)), limit - 1)
+    return first, max(1, min(limit, ceil(end - 1e-6)) - first)

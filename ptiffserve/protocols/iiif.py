@@ -1,0 +1,236 @@
+"""IIIF Image API 2.1 and 3.0: info.json, and region/size/rotation/quality.format."""
+
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+import msgspec
+
+from ptiffserve.address import Asked, Document, Redirect, View, plan, pyramid_of
+from ptiffserve.errors import Malformed
+from ptiffserve.geometry import Box, Pyramid, Size, clip, fit, log2_ceil, scaled, tiles_across
+from ptiffserve.protocols.base import Candidate, Offer, join, nothing_to_describe, stem_and_format
+from ptiffserve.slide import Slide
+
+VERSIONS = ("2", "3")
+QUALITIES = {"default": "color", "color": "color", "gray": "gray", "bitonal": "bitonal"}
+_INTEGER = re.compile(r"[0-9]{1,10}")
+_DECIMAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?|\.[0-9]{1,10}")
+
+
+def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:
+    """An image, then the base URI: a key may look like image parameters, and only the catalogue knows which it is."""
+    version, *path = segments or [""]
+    if version not in VERSIONS or not path:
+        return []
+    if path[-1] == "info.json" and len(path) > 1:
+        return [Candidate(join(path[:-1]), (version, "info"))]
+    found = [Candidate(join(path[:-4]), (version, *path[-4:]))] if len(path) > 4 else []
+    return [*found, Candidate(join(path), (version, "base"))]
+
+
+def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
+    version, *parameters = asked
+    if parameters == ["info"]:
+        return Document(slide, f"info{version}")
+    if parameters == ["base"]:
+        return Redirect(slide, "/info.json")
+    region, size, rotation, last = parameters
+    quality, form = stem_and_format(last)
+    if quality not in QUALITIES:
+        raise Malformed(f"no such quality: {quality[:40]!r}")
+    box = region_box(region, pyramid_of(slide).size)
+    wanted = offer.check(output_size(size, box, version, offer))
+    mirror, turn = rotation_of(rotation)
+    return plan(View(slide, box, wanted, offer.format(form, {}), QUALITIES[quality], turn, mirror))
+
+
+def region_box(text: str, size: Size) -> Box:
+    """`full`, `square`, `x,y,w,h` or `pct:x,y,w,h` as the part of it inside the slide."""
+    if text == "full":
+        return Box(0, 0, size.width, size.height)
+    if text == "square":
+        side = min(size.width, size.height)
+        return Box((size.width - side) // 2, (size.height - side) // 2, side, side)
+    wanted = _percent_box(text[4:], size) if text.startswith("pct:") else Box(*_integers(text, 4))
+    box = clip(wanted, size)
+    if box.width <= 0 or box.height <= 0 or wanted.width == 0 or wanted.height == 0:
+        raise Malformed(f"the region {text[:80]!r} has no part inside the slide")
+    return box
+
+
+def _percent_box(text: str, size: Size) -> Box:
+    x, y, width, height = (_percent(part) for part in _parts(text, 4))
+    if width > 100 or height > 100 or width == 0 or height == 0:
+        raise Malformed(f"a region of {text[:80]!r} percent")
+    return Box(
+        _rounded(x * size.width / 100),
+        _rounded(y * size.height / 100),
+        max(1, _rounded(width * size.width / 100)),
+        max(1, _rounded(height * size.height / 100)),
+    )
+
+
+def output_size(text: str, box: Box, version: str, offer: Offer) -> Size:
+    """The size of a region's picture. In version 3 only `^` sizes may exceed the region; in 2 all may."""
+    upscale = version == "2"
+    if version == "3" and text.startswith("^"):
+        upscale, text = True, text[1:]
+    size = _said_size(text, box, version, offer)
+    if not upscale and (size.width > box.width or size.height > box.height):
+        raise Malformed(f"the size {text[:80]!r} is larger than the region")
+    return size
+
+
+def _said_size(text: str, box: Box, version: str, offer: Offer) -> Size:
+    if text == "max":
+        return largest(box, offer)
+    if text == "full" and version == "2":
+        return Size(box.width, box.height)
+    if text.startswith("pct:"):
+        return _percent_size(text[4:], box)
+    if text.startswith("!"):
+        return fit(box, Size(*_over_zero(_integers(text[1:], 2))))
+    sides = [_over_zero(_integers(part, 1))[0] if part else 0 for part in _parts(text, 2)]
+    if not any(sides):
+        raise Malformed(f"not a size: {text[:80]!r}")
+    width, height = sides
+    return Size(width or scaled(box.width, height, box.height), height or scaled(box.height, width, box.width))
+
+
+def _percent_size(text: str, box: Box) -> Size:
+    factor = _percent(text) / 100
+    if factor == 0:
+        raise Malformed("a size of 0 percent")
+    return Size(max(1, _rounded(box.width * factor)), max(1, _rounded(box.height * factor)))
+
+
+def largest(box: Box, offer: Offer) -> Size:
+    """The region's own size, or the largest of its shape that the offer allows."""
+    size = fit(box, Size(min(box.width, offer.max_width), min(box.height, offer.max_height)))
+    if size.width * size.height <= offer.max_area:
+        return size
+    factor = (offer.max_area / (size.width * size.height)) ** 0.5
+    return Size(max(1, int(size.width * factor)), max(1, int(size.height * factor)))
+
+
+def rotation_of(text: str) -> tuple[bool, float]:
+    """`!90` -> (True, 90.0); 360 is 0."""
+    mirror, digits = text.startswith("!"), text.removeprefix("!")
+    turn = float(_percent(digits))
+    if turn > 360:
+        raise Malformed(f"a rotation of {digits[:40]} degrees")
+    return mirror, turn % 360
+
+
+def _parts(text: str, count: int) -> list[str]:
+    parts = text.split(",")
+    if len(parts) != count:
+        raise Malformed(f"{count} numbers were expected in {text[:80]!r}")
+    return parts
+
+
+def _integers(text: str, count: int) -> list[int]:
+    parts = _parts(text, count)
+    if not all(_INTEGER.fullmatch(part) for part in parts):
+        raise Malformed(f"not whole numbers: {text[:80]!r}")
+    return [int(part) for part in parts]
+
+
+def _over_zero(numbers: list[int]) -> list[int]:
+    if 0 in numbers:
+        raise Malformed("a size of 0 pixels")
+    return numbers
+
+
+def _percent(text: str) -> Fraction:
+    """A decimal number, exactly."""
+    if not _DECIMAL.fullmatch(text):
+        raise Malformed(f"not a number: {text[:40]!r}")
+    return Fraction(text)
+
+
+def _rounded(value: Fraction) -> int:
+    return int(value + Fraction(1, 2))
+
+
+def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
+    pyramid = pyramid_of(document.slide)
+    base = url.removesuffix("/info.json")
+    if document.kind == "info3":
+        said, version = _info3(base, pyramid, offer), "3"
+    elif document.kind == "info2":
+        said, version = _info2(base, pyramid, offer), "2"
+    else:
+        raise nothing_to_describe(document)
+    media_type = f'application/ld+json;profile="http://iiif.io/api/image/{version}/context.json"'
+    return msgspec.json.encode(said), media_type
+
+
+def _shared(pyramid: Pyramid, offer: Offer) -> dict[str, object]:
+    """What both versions say alike. Scale factors go on until one tile holds the slide: clients ask each power of two."""
+    grid = tiles_across(pyramid.size, pyramid.tile)
+    factors = [1 << k for k in range(log2_ceil(max(grid.width, grid.height)) + 1)]
+    sizes = [level.size for level in reversed(pyramid.levels) if _allowed(level.size, offer)]
+    return {
+        "protocol": "http://iiif.io/api/image",
+        "width": pyramid.size.width,
+        "height": pyramid.size.height,
+        "sizes": [{"width": size.width, "height": size.height} for size in sizes],
+        "tiles": [{"width": pyramid.tile.width, "height": pyramid.tile.height, "scaleFactors": factors}],
+    }
+
+
+def _allowed(size: Size, offer: Offer) -> bool:
+    return size == largest(Box(0, 0, size.width, size.height), offer)
+
+
+def _limits(offer: Offer) -> dict[str, object]:
+    return {"maxWidth": offer.max_width, "maxHeight": offer.max_height, "maxArea": offer.max_area}
+
+
+def _scale(pyramid: Pyramid) -> dict[str, object]:
+    if pyramid.mpp is None:
+        return {}
+    physdim = "http://iiif.io/api/annex/services/physdim"
+    return {
+        "service": [
+            {
+                "@context": f"{physdim}/1/context.json",
+                "profile": physdim,
+                "physicalScale": pyramid.mpp[0] / 1000,
+                "physicalUnits": "mm",
+            }
+        ]
+    }
+
+
+def _info3(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
+    return {
+        "@context": "http://iiif.io/api/image/3/context.json",
+        "id": base,
+        "type": "ImageService3",
+        "profile": "level2",
+        **_shared(pyramid, offer),
+        **_limits(offer),
+        "extraFormats": [form for form in offer.formats if form not in ("jpg", "png")],
+        "extraQualities": ["color", "gray", "bitonal"],
+        "extraFeatures": ["mirroring", "rotationArbitrary", "sizeUpscaling"],
+        **_scale(pyramid),
+    }
+
+
+def _info2(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
+    more = {
+        "formats": list(offer.formats),
+        "qualities": list(QUALITIES),
+        "supports": ["mirroring", "regionSquare", "rotationArbitrary", "sizeAboveFull"],
+        **_limits(offer),
+    }
+    return {
+        "@context": "http://iiif.io/api/image/2/context.json",
+        "@id": base,
+        **_shared(pyramid, offer),
+        "profile": ["http://iiif.io/api/image/2/level2.json", more],
+        **_scale(pyramid),
+    }

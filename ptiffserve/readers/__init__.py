@@ -1,0 +1,42 @@
+"""Slide formats, in the order in which a file is offered to them: the particular first, the general last."""
+
+from ptiffserve._ptiff import TiffError, walk
+from ptiffserve.errors import SlideUnreadable
+from ptiffserve.readers import philips, tiled
+from ptiffserve.readers.base import Format, Probe, Reader
+from ptiffserve.sources.base import Source
+
+FORMATS: tuple[Format, ...] = (
+    Format("philips", philips.detect, philips.open),
+    Format("tiled", tiled.detect, tiled.open),
+)
+
+
+def probe(source: Source, name: str) -> Probe:
+    """Parses the file's TIFF directories, if it has any. SlideUnreadable where it cannot be read at all."""
+    try:
+        directories, fault = walk(source.read, source.fingerprint().size)
+    except TiffError as error:
+        return Probe(source, name, [], str(error))
+    except OSError as error:
+        raise SlideUnreadable(name, f"cannot be read: {error}") from error
+    return Probe(source, name, directories, fault)
+
+
+def open_slide(source: Source, name: str) -> Reader:
+    """The reader for a source; `name` is what errors call it. SlideUnreadable, with every format's reason, where none fits."""
+    probed = probe(source, name)
+    reasons = []
+    for form in FORMATS:
+        reason = form.detect(probed)
+        if not reason:
+            return _opened(form, probed)
+        reasons.append(f"{form.name}: {reason}")
+    raise SlideUnreadable(name, probed.fault or "; ".join(reasons))
+
+
+def _opened(form: Format, probed: Probe) -> Reader:
+    try:
+        return form.open(probed)
+    except (TiffError, OSError, OverflowError, ValueError) as error:
+        raise SlideUnreadable(probed.name, f"{form.name}: {error}") from error

@@ -1,0 +1,60 @@
+"""The reader seam: what every slide format supplies, and what a detector is shown."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from ptiffserve._ptiff import Directory
+from ptiffserve.encode import Pixels
+from ptiffserve.geometry import Box, Pyramid
+from ptiffserve.sources.base import Source
+
+
+class Reader(Protocol):
+    """An open slide. Safe to use from many threads at once.
+
+    `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds.
+    """
+
+    format: str
+    pyramid: Pyramid
+    barcode: str
+    fault: str
+    nbytes: int
+
+    def tile_now(self, level: int, col: int, row: int) -> bytes | None:
+        """The stored tile as a complete picture, b"" where it is sparse, None where reading it would block."""
+
+    def tile(self, level: int, col: int, row: int) -> bytes:
+        """As tile_now, but waits. SlideChanged, TileTruncated or TileCorrupt where it cannot be had."""
+
+    def pixels(self, level: int, box: Box) -> Pixels:
+        """The pixels of `box`, which lies inside the level and is counted in its pixels. White where nothing is stored."""
+
+    def associated(self) -> tuple[str, ...]:
+        """Names of the pictures beside the pyramid: "label", "macro", "thumbnail"."""
+
+    def picture(self, name: str) -> bytes:
+        """One of them as a compressed picture (JPEG where it is stored so). NotFound, TileCorrupt."""
+
+    def tables(self) -> "list[tuple[int, int, int]]":
+        """(stored, sparse, truncated) tiles of each level."""
+
+
+class Probe(NamedTuple):
+    """A file on its way to becoming a reader: parsed once as a TIFF, shown to every format in turn.
+
+    `directories` is empty where the file is no TIFF; `fault` then says why, or what is wrong behind the first directory.
+    """
+
+    source: Source
+    name: str
+    directories: list[Directory]
+    fault: str
+
+
+class Format(NamedTuple):
+    """`detect` gives "" if the format is its own, or why not; `open` may still raise SlideUnreadable."""
+
+    name: str
+    detect: Callable[[Probe], str]
+    open: Callable[[Probe], Reader]

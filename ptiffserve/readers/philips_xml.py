@@ -1,0 +1,163 @@
+"""The DPUfsImport document in a Philips TIFF's first ImageDescription (philips.md section 3). Parses; decides nothing."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from typing import NoReturn
+from xml.parsers import expat
+
+# Philips-2.tiff keeps 844 kB of macro picture in it; twenty times that is no description any more.
+MAX_DOCUMENT = 16 << 20
+_IMAGE_DATA = "PIM_DP_IMAGE_DATA"
+_WANTED = {
+    "PIM_DP_IMAGE_TYPE",
+    "PIM_DP_UFS_BARCODE",
+    "DICOM_PIXEL_SPACING",
+    "DICOM_DERIVATION_DESCRIPTION",
+    _IMAGE_DATA,
+}
+
+
+class NotPhilips(ValueError):
+    """The text is not a DPUfsImport document; the message says what it is instead."""
+
+
+@dataclass
+class Image:
+    """A DPScannedImage. `spacing` and those of its levels are (row, column) in millimetres, None where unreadable."""
+
+    kind: str = ""
+    spacing: tuple[float, float] | None = None
+    levels: list[tuple[float, float] | None] = field(default_factory=list)
+    has_data: bool = False
+
+
+@dataclass
+class Document:
+    barcode: str = ""
+    images: list[Image] = field(default_factory=list)
+
+    def image(self, kind: str) -> Image | None:
+        """The first image of a kind: WSI, MACROIMAGE, LABELIMAGE."""
+        return next((image for image in self.images if image.kind == kind), None)
+
+
+def parse(text: str) -> Document:
+    """The document without its pictures. NotPhilips for anything else, and for any DOCTYPE."""
+    return _Walk().run(text)
+
+
+def picture(text: str, kind: str) -> bytes:
+    """The JPEG of the first image of `kind`, b"" where there is none or its base64 is junk."""
+    walk = _Walk(want=kind)
+    walk.run(text)
+    return unbase64(walk.data)
+
+
+def unbase64(text: str) -> bytes:
+    """Lenient base64: white space, missing padding and trailing garbage (a stray "/" after libisyntax) are forgiven."""
+    clean = re.sub(r"[^A-Za-z0-9+/]", "", text.split("=", 1)[0])
+    clean = clean[: len(clean) - 1] if len(clean) % 4 == 1 else clean
+    try:
+        return base64.b64decode(clean + "=" * (-len(clean) % 4))
+    except binascii.Error:
+        return b""
+
+
+def barcode_text(value: str) -> str:
+    """Base64 of the text in Philips's files, the plain text in other writers' (opentile does the same)."""
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return value.strip()
+
+
+def spacing(value: str) -> tuple[float, float] | None:
+    """A pair of quoted numbers, row first: `"0.000226891" "0.000226907"`."""
+    parts = value.replace('"', " ").split()
+    try:
+        row, column = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return (row, column) if 0 < row < 1e3 and 0 < column < 1e3 else None
+
+
+class _Walk:
+    """One pass of expat over the text: a stack of ObjectTypes, the attribute being read, and what it said."""
+
+    def __init__(self, want: str = "") -> None:
+        self.document = Document()
+        self.data = ""
+        self._want = want
+        self._objects: list[str] = []
+        self._names: list[str] = []
+        self._text: list[str] = []
+
+    def run(self, text: str) -> Document:
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = _refuse
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        try:
+            parser.Parse(text.lstrip("\ufeff \t\r\n").encode("utf-8", "replace"), True)
+        except expat.ExpatError as error:
+            raise NotPhilips(f"its description is not well-formed XML: {error}") from error
+        return self.document
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self._objects and (name != "DataObject" or attributes.get("ObjectType") != "DPUfsImport"):
+            raise NotPhilips("its description is not a DPUfsImport document")
+        if name == "DataObject":
+            self._objects.append(attributes.get("ObjectType", ""))
+            if self._objects[-1] == "DPScannedImage":
+                self.document.images.append(Image())
+            elif self._objects[-1] == "PixelDataRepresentation" and self.document.images:
+                self.document.images[-1].levels.append(None)
+        self._names.append(attributes.get("Name", "") if name == "Attribute" else "")
+        self._text.clear()
+
+    def _characters(self, text: str) -> None:
+        # Pictures are megabytes: keep their text only for the one that was asked for.
+        if not self._names or self._names[-1] not in _WANTED:
+            return
+        if self._names[-1] != _IMAGE_DATA or self._is_wanted_image():
+            self._text.append(text)
+        elif not self._text and text.strip():
+            self._text.append("+")
+
+    def _is_wanted_image(self) -> bool:
+        images = self.document.images
+        return bool(self._want and images and images[-1].kind == self._want and not self.data)
+
+    def _end(self, name: str) -> None:
+        attribute, value = self._names.pop(), "".join(self._text)
+        self._text.clear()
+        if name == "DataObject":
+            self._objects.pop()
+        elif attribute in _WANTED:
+            self._note(attribute, value)
+
+    def _note(self, attribute: str, value: str) -> None:
+        if attribute == "PIM_DP_UFS_BARCODE":
+            self.document.barcode = self.document.barcode or barcode_text(value)
+            return
+        if not self.document.images:
+            return
+        image = self.document.images[-1]
+        if attribute == "PIM_DP_IMAGE_TYPE":
+            image.kind = value.strip()
+        elif attribute == _IMAGE_DATA:
+            image.has_data = bool(value)
+            if self._is_wanted_image():
+                self.data = value
+        elif attribute == "DICOM_PIXEL_SPACING" and self._objects[-1] == "PixelDataRepresentation":
+            image.levels[-1] = spacing(value)
+        elif attribute == "DICOM_PIXEL_SPACING":
+            image.spacing = spacing(value)
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise NotPhilips("its description has a DOCTYPE, which Philips never writes")

@@ -1,0 +1,1 @@
+"""Where a slide's bytes come from. Bytes in, no TIFF."""

@@ -1,0 +1,50 @@
+"""Slides that are files on this machine."""
+
+import os
+import stat
+from pathlib import Path
+
+from ptiffserve._ptiff import File
+from ptiffserve.errors import NotFound, SlideUnreadable
+from ptiffserve.slide import Fingerprint
+
+
+class FileSource:
+    """A regular file, held open by a descriptor so that a rename or removal does not pull it away."""
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        """SlideUnreadable where there is no regular file to read; `name` is what messages call it."""
+        self.path = path
+        self._pinned = File(_descriptor(path, name or path.name))
+        self.file: File | None = self._pinned
+        self._fingerprint = Fingerprint(*self._pinned.fingerprint())
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._pinned.read(offset, size)
+
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        return self._pinned.read_now(offset, size)
+
+    def fingerprint(self) -> Fingerprint:
+        return self._fingerprint
+
+
+def _descriptor(path: Path, name: str) -> int:
+    try:
+        # O_NONBLOCK: opening a FIFO named x.tif must not hang.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise SlideUnreadable(name, f"cannot be opened: {os.strerror(error.errno or 0)}") from error
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise SlideUnreadable(name, "is not a regular file")
+
+
+def inside(root: Path, relative: str) -> Path:
+    """The real path of `relative` under `root`. NotFound where it leads out of the root (a symlink, "..")."""
+    base = os.path.realpath(root)
+    path = os.path.realpath(os.path.join(base, relative))  # noqa: PTH118 - pathlib would drop an absolute root silently
+    if not path.startswith(base.rstrip("/") + "/"):
+        raise NotFound("no such slide")
+    return Path(path)

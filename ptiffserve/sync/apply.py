@@ -1,0 +1,101 @@
+"""Writing what a scan found into the catalogue: each new or changed file is opened once, and fails alone."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.config import Store
+from ptiffserve.errors import NotFound, SlideError
+from ptiffserve.readers import open_slide
+from ptiffserve.slide import Fingerprint, Slide
+from ptiffserve.sources.file import FileSource, inside
+from ptiffserve.sync.diff import Diff, diff
+from ptiffserve.sync.scan import Found
+
+# Records written in one transaction: one fsync for all of them, and seen together.
+BATCH = 64
+
+
+class Result(NamedTuple):
+    """Counts of one sync. `failed`: (path, reason)."""
+
+    added: int
+    changed: int
+    moved: int
+    missing: int
+    failed: list[tuple[str, str]]
+
+
+def apply(store: Store, found: Found, catalogue: Catalogue, wait: Callable[[str], bool] = lambda path: False) -> Result:
+    """Brings the catalogue in step. `wait(path)` says of a new or changed file that it is still growing."""
+    changes = diff(found.files, catalogue.each(store.label))
+    if changes.gone and not found.files:
+        return Result(0, 0, 0, 0, [*found.failed, (".", "the store is empty: nothing is marked missing")])
+    failed = list(found.failed)
+    written = 0
+    records = _records(store, found, changes, wait)
+    while batch := list(islice(records, BATCH)):
+        catalogue.put(batch)
+        written += len(batch)
+        failed.extend((slide.path, slide.reason) for slide in batch if slide.state == "unreadable")
+    return Result(len(changes.added), len(changes.changed), len(changes.moved), len(changes.gone), failed)
+
+
+def _records(store: Store, found: Found, changes: Diff, wait: Callable[[str], bool]) -> Iterator[Slide]:
+    for slide, path in changes.moved:
+        yield msgspec.structs.replace(slide, path=path, state=_state_again(slide), changed=time.time())
+    for slide in changes.gone:
+        yield msgspec.structs.replace(slide, state="missing", changed=time.time())
+    for slide in changes.back:
+        yield msgspec.structs.replace(slide, state=_state_again(slide), changed=time.time())
+    for slide in changes.changed:
+        if not wait(slide.path):
+            yield index(store, slide.path, found.files[slide.path], slide)
+    for path in changes.added:
+        if not wait(path):
+            yield index(store, path, found.files[path], None)
+
+
+def _state_again(slide: Slide) -> str:
+    return "ready" if slide.pyramid is not None else "unreadable"
+
+
+def index(store: Store, path: str, fingerprint: Fingerprint, before: Slide | None) -> Slide:
+    """The record of a file, from its header. A record there was before keeps its id."""
+    now = time.time()
+    slide = Slide(
+        id=before.id if before else secrets.token_hex(12),
+        store=store.label,
+        path=path,
+        fingerprint=fingerprint,
+        state="unreadable",
+        added=before.added if before else now,
+        changed=now,
+    )
+    try:
+        return _read(store, slide)
+    except SlideError as error:
+        return msgspec.structs.replace(slide, reason=error.reason)
+    except (NotFound, OSError) as error:
+        return msgspec.structs.replace(slide, reason=str(error))
+
+
+def _read(store: Store, slide: Slide) -> Slide:
+    source = FileSource(inside(Path(store.root), slide.path), slide.key)
+    reader = open_slide(source, slide.key)
+    return msgspec.structs.replace(
+        slide,
+        fingerprint=source.fingerprint(),
+        state="ready",
+        reason=reader.fault,
+        format=reader.format,
+        pyramid=reader.pyramid,
+        barcode=reader.barcode,
+        associated=reader.associated(),
+    )
