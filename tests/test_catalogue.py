@@ -1,0 +1,108 @@
+"""The embedded catalogue against the contract, and what is its own: durability over a kill, names, look-up."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from contract_catalogue import CatalogueContract, record
+
+from ptiffserve.catalogue.embedded import Embedded
+from ptiffserve.catalogue.lookup import INTERVAL, Lookup
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "catalogue.db"
+
+
+@pytest.fixture
+def catalogue(path: Path) -> Iterator[Embedded]:
+    catalogue = Embedded(path)
+    yield catalogue
+    catalogue.close()
+
+
+@pytest.fixture
+def another(path: Path) -> Callable[[], Embedded]:
+    return lambda: Embedded(path)
+
+
+class TestEmbedded(CatalogueContract):
+    pass
+
+
+def test_committed_records_survive_a_kill(path: Path) -> None:
+    script = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from pathlib import Path\n"
+        "from ptiffserve.catalogue.embedded import Embedded\n"
+        "from contract_catalogue import record\n"
+        "catalogue = Embedded(Path(sys.argv[1]))\n"
+        "for n in range(10**6):\n"
+        "    catalogue.put([record(n)]); print(n, flush=True)\n"
+    )
+    tests = Path(__file__).parent
+    command = [sys.executable, "-c", script, str(path), str(tests), str(tests.parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        said = [int(next(process.stdout)) for _ in range(30)]
+        os.kill(process.pid, signal.SIGKILL)
+        said += [int(line) for line in process.stdout if line.endswith("\n")]
+    catalogue = Embedded(path)
+    known = {slide.id for slide in catalogue.each("A")}
+    catalogue.close()
+    assert {record(n).id for n in said} <= known
+
+
+def test_readers_and_a_writer_at_once(catalogue: Embedded) -> None:
+    faults: list[Exception] = []
+
+    def read() -> None:
+        try:
+            for n in range(200):
+                found = catalogue.get(record(n).id)
+                assert found is None or found == record(n)
+                catalogue.generation()
+        except Exception as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for n in range(200):
+        catalogue.put([record(n)])
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+class TestLookup:
+    def test_asks_once_in_a_generation(self, catalogue: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+        catalogue.put([record(1)])
+        asked: list[str] = []
+        real = catalogue.get
+        monkeypatch.setattr(catalogue, "get", lambda name: asked.append(name) or real(name))
+        lookup = Lookup(catalogue, ["A"])
+        for _ in range(3):
+            assert lookup.get(record(1).id) == record(1)
+            assert lookup.get("A/none") is None
+        assert asked == [record(1).id, "A/none"]
+
+    def test_sees_a_change_within_its_interval(self, catalogue: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = [100.0]
+        monkeypatch.setattr("ptiffserve.catalogue.lookup.monotonic", lambda: clock[0])
+        lookup = Lookup(catalogue, ["A"])
+        assert lookup.get(record(1).key) is None
+        catalogue.put([record(1)])
+        assert lookup.get(record(1).key) is None
+        clock[0] += INTERVAL
+        assert lookup.get(record(1).key) == record(1)
+
+    def test_slides_of_other_stores_are_not_there(self, catalogue: Embedded) -> None:
+        catalogue.put([record(1, store="B")])
+        assert Lookup(catalogue, ["A"]).get(record(1).id) is None
