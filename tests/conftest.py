@@ -1,11 +1,16 @@
 """Slides and servers that the tests share. Sample slides are drawn once a run; shared data is used where it is there."""
 
+import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+import ptiffserve.sample
 from ptiffserve.app import create_app
 from ptiffserve.config import Auth, Catalogue, Config, Limits, Store
 from ptiffserve.sample import Sample, write
@@ -28,8 +33,19 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store") / "slides"
     folder.mkdir()
     for name, sample in SAMPLES.items():
-        write(sample, folder / f"{name}.tiff")
+        shutil.copy(drawn(sample), folder / f"{name}.tiff")
     return folder
+
+
+def drawn(sample: Sample) -> Path:
+    """The slide, drawn once for this version of the writer: kept in the temporary folder from one run to the next."""
+    sources = sorted(Path(ptiffserve.sample.__file__).parent.glob("*.py"))
+    said = repr(sample).encode() + b"".join(source.read_bytes() for source in sources)
+    path = Path(tempfile.gettempdir()) / "ptiffserve-samples" / f"{blake2b(said, digest_size=12).hexdigest()}.tiff"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write(sample, path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +61,6 @@ Serve = Callable[..., TestClient]
 
 def settle(client: TestClient, number: int, seconds: float = 20) -> None:
     """Waits until the catalogue lists `number` slides."""
-    import time
-
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if len(client.get("/api/slides?limit=1000").json()["slides"]) >= number:
