@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -87,6 +88,8 @@ def _run(config: Config, fd: int | None) -> None:
     server = config.server
     if fd is None:
         _check_port(server.host, server.port)
+    # uvicorn drains, then raises the signal again for whoever had it before: a drained server has ended well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         "ptiffserve.app:from_environment",
         factory=True,
