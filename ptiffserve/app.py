@@ -1,5 +1,6 @@
 """Assembly: from settings to an ASGI application. The only place that knows all the rooms."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.config import Config, Store, catalogue_path
 from ptiffserve.endpoint import Endpoint
 from ptiffserve.errors import ConfigError
+from ptiffserve.lane import Shortcut
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.slide import Slide
@@ -44,16 +46,24 @@ def create_app(config: Config) -> Endpoint:
         lookup.forget()
         return fresh
 
+    endpoint = Endpoint(lookup, service, Open(labels), offer_of(config), config.server, look_again)
+    # The short cut's answers name no origin, so it is for servers that answer every one of them alike.
+    shortcut = Shortcut(slides, lookup, config.server) if "*" in config.server.cors else None
+    if shortcut is not None:
+        endpoint.learn = shortcut.learn
+
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Shortcut | None]]:
         if not config.server.tiles_only:
             watch.start()
-        yield
+        keeping = asyncio.create_task(shortcut.keep()) if shortcut is not None else None
+        yield {"shortcut": shortcut}
+        if keeping is not None:
+            keeping.cancel()
         watch.stop()
         service.close()
         catalogue.close()
 
-    endpoint = Endpoint(lookup, service, Open(labels), offer_of(config), config.server, look_again)
     api = Api(catalogue, list(stores), labels)
     endpoint.rest = Starlette(
         routes=[api.health_route] if config.server.tiles_only else [*api.routes(), *viewer_routes],

@@ -21,6 +21,7 @@ from ptiffserve import encode
 from ptiffserve import sample as samples
 from ptiffserve.config import Config, Store, load
 from ptiffserve.errors import ConfigError, PtiffserveError
+from ptiffserve.lane import LaneProtocol
 from ptiffserve.readers import open_slide
 from ptiffserve.readers.base import Reader
 from ptiffserve.sources.file import FileSource
@@ -98,7 +99,7 @@ def _run(config: Config, fd: int | None) -> None:
         fd=fd,
         workers=server.workers,
         loop="uvloop",
-        http="httptools",
+        http=LaneProtocol,
         ws="none",
         log_level="warning",
         access_log=False,

@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from ptiffserve import wire
-from ptiffserve.address import Associated, Document, Plan, Redirect, etag
+from ptiffserve.address import Associated, Document, Plan, Redirect, Tile, etag
 from ptiffserve.auth.base import Access
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.config import Server
 from ptiffserve.errors import Malformed, NotFound, PtiffserveError, SlideChanged, TooLong
 from ptiffserve.protocols import deepzoom, iiif, pictures, xyz
-from ptiffserve.protocols.base import Candidate, Dialect, Offer
+from ptiffserve.protocols.base import Candidate, Dialect, Offer, no_links
 from ptiffserve.service import Service
 from ptiffserve.slide import Slide
 from ptiffserve.wire import MethodNotAllowed, Response, Send
@@ -28,6 +28,7 @@ Refresh = Callable[[Slide], Slide | None]
 
 PROTOCOLS: dict[str, Dialect] = {"tiles": xyz, "deepzoom": deepzoom, "iiif": iiif, "slides": pictures}
 MAX_URL = 2048
+NO_HOST = "the Host header is missing, malformed or there twice"
 _HOST = re.compile(rb"[A-Za-z0-9.\-_\[\]:]{1,255}")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -48,13 +49,17 @@ class Endpoint:
         self._server = server
         self._refresh = refresh
         self.rest: App | None = None
+        # Told of each stored tile that was answered, and at which path: the short cut learns from it.
+        self.learn: Callable[[bytes, Tile], None] = lambda path, tile: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        dialect = PROTOCOLS.get(scope["path"].split("/", 2)[1]) if scope["type"] == "http" else None
+        # A path need not begin with a slash: `OPTIONS *`, or an absolute URL without any.
+        first = scope["path"].split("/", 2)[1:2] if scope["type"] == "http" else []
+        dialect = PROTOCOLS.get(first[0]) if first else None
         if dialect is None and self.rest is not None:
             await self.rest(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers = _headers(scope["headers"])
         try:
             response = await self._response(dialect, scope, headers)
         except PtiffserveError as fault:
@@ -71,6 +76,8 @@ class Endpoint:
             return wire.preflight()
         if scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowed(f"{scope['method']} is not answered here")
+        if scope["http_version"] != "1.0" and not _HOST.fullmatch(headers.get(b"host", b"")):
+            raise Malformed(NO_HOST)  # RFC 9112 3.2
         slide, reading = self._find(dialect, scope)
         try:
             return await self._answer(dialect, slide, reading, scope, headers)
@@ -86,7 +93,7 @@ class Endpoint:
         if len(raw) + len(query) > MAX_URL:
             raise TooLong("the URL is too long")
         segments = [_decoded(segment) for segment in raw.split(b"/")[2:]]
-        for reading in dialect.parse(segments, dict(parse_qsl(query.decode("latin-1"), max_num_fields=64))):
+        for reading in dialect.parse(segments, dict(parse_qsl(query.decode("latin-1")))):
             slide = self._lookup.get(reading.name)
             if slide is not None:
                 return slide, reading
@@ -99,9 +106,18 @@ class Endpoint:
         asked = dialect.resolve(reading.asked, slide, self._offer)
         if isinstance(asked, Associated):
             await self._access.allow_labels(headers, slide)
-        if isinstance(asked, Document | Redirect):
-            return self._described(dialect, asked, scope, headers)
-        return await self._picture(asked, headers)
+        if isinstance(asked, Redirect):
+            return wire.redirect(self._url(scope, headers).rstrip("/") + asked.suffix)
+        if isinstance(asked, Document):
+            response = self._described(dialect, asked, scope, headers)
+        else:
+            response = await self._picture(asked, headers)
+            if isinstance(asked, Tile):
+                self.learn(scope["raw_path"], asked)
+        if dialect.links is not no_links:
+            links = dialect.links(asked, reading.asked, self._origin(scope, headers) + _path(scope))
+            response.headers.append((b"link", links.encode("latin-1")))
+        return response
 
     async def _picture(self, plan: Plan, headers: dict[bytes, bytes]) -> Response:
         started = perf_counter()
@@ -114,24 +130,36 @@ class Endpoint:
         response.headers.append((b"server-timing", timing.encode()))
         return response
 
-    def _described(
-        self, dialect: Dialect, asked: Document | Redirect, scope: Scope, headers: dict[bytes, bytes]
-    ) -> Response:
-        url = self._url(scope, headers)
-        if isinstance(asked, Redirect):
-            return wire.redirect(url.rstrip("/") + asked.suffix)
-        data, media_type = dialect.describe(asked, url, self._offer)
-        return wire.document(data, _negotiated(media_type, headers), self._server.cache_control)
+    def _described(self, dialect: Dialect, asked: Document, scope: Scope, headers: dict[bytes, bytes]) -> Response:
+        data, media_type = dialect.describe(asked, self._url(scope, headers), self._offer)
+        return wire.document(data, _negotiated(media_type, headers), self._server.cache_control, headers)
 
     def _url(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         """The request's own address as the client wrote it, without query."""
-        path: str = scope["raw_path"].decode("latin-1")
+        origin = self._origin(scope, headers)
+        if not origin:
+            raise Malformed(NO_HOST)
+        return origin + _path(scope)
+
+    def _origin(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        """Scheme, host and port as the client sees them; "" where its Host header cannot be one."""
         if self._server.public_url:
-            return self._server.public_url.rstrip("/") + path
+            return self._server.public_url.rstrip("/")
         host = headers.get(b"host", b"")
-        if not _HOST.fullmatch(host):
-            raise Malformed("the Host header is missing or malformed")
-        return f"{scope['scheme']}://{host.decode()}{path}"
+        return f"{scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
+
+
+def _path(scope: Scope) -> str:
+    path: bytes = scope["raw_path"]
+    return path.decode("latin-1")
+
+
+def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """By lower-case name; a header that is there twice is the list of both (RFC 9110 5.3)."""
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        headers = {name: b", ".join(value for other, value in pairs if other == name) for name in headers}
+    return headers
 
 
 def _decoded(segment: bytes) -> str:

@@ -60,15 +60,22 @@ def ceil_div(a: int, b: int) -> int:
 
 def log2_ceil(n: int) -> int:
     """Smallest k with 2**k >= n; 0 for n <= 1. Exact, where a float logarithm is not."""
-    return max(0, (n - 1).bit_length())
+    return (max(1, n) - 1).bit_length()
 
 
 def whole_scale(base: Size, size: Size) -> int:
-    """The whole number d for which `size` is `base` / d up to rounding of each side, else 0."""
-    d = max(round(base.width / size.width), round(base.height / size.height))
-    if d >= 1 and all(a // d <= b <= ceil_div(a, d) for a, b in ((base.width, size.width), (base.height, size.height))):
-        return d
-    return 0
+    """The whole number d for which each side of `size` is that of `base` / d, rounded down or up; 0 where there is none.
+
+    Small levels fit several: then a power of two, as pyramids have them, else the one nearest to the sides' ratio.
+    """
+    sides = ((base.width, size.width), (base.height, size.height))
+    low = max(a // (b + 1) + 1 for a, b in sides)
+    high = min((a - 1) // (b - 1) if b > 1 else max(base.width, base.height) for a, b in sides)
+    if low > high:
+        return 0
+    power = 1 << log2_ceil(low)
+    a, b = max(sides)
+    return power if power <= high else min(max(low, round(a / b)), high)
 
 
 def tiles_across(size: Size, tile: Size) -> Size:

@@ -19,6 +19,7 @@ from ptiffserve.slide import Fingerprint, Slide
 from ptiffserve.sources.file import FileSource, inside
 
 T = TypeVar("T")
+SlideKey = tuple[str, Fingerprint]
 JPEG = "image/jpeg"
 # What an open slide holds besides its tile tables: reader, grids, parsed directories (measured: 40 to 200 KB).
 SLIDE_OVERHEAD = 256 << 10
@@ -32,15 +33,24 @@ class OpenSlides:
         self._number = number
         self._nbytes = nbytes
         self._held = 0
-        self._readers: OrderedDict[tuple[str, Fingerprint], Reader] = OrderedDict()
+        self._readers: OrderedDict[SlideKey, Reader] = OrderedDict()
         self._lock = Lock()
+        # Told of each slide that is closed, for those who hold parts of its reader.
+        self.on_close: Callable[[SlideKey], None] = lambda key: None
 
     def __len__(self) -> int:
         return len(self._readers)
 
     def get(self, slide: Slide) -> Reader | None:
-        """The reader if the slide is open: no lock beyond the dictionary's, no I/O."""
-        key = (slide.id, slide.fingerprint)
+        """The reader if the slide is open; no I/O."""
+        return self.touch(self.key(slide))
+
+    @staticmethod
+    def key(slide: Slide) -> SlideKey:
+        return slide.id, slide.fingerprint
+
+    def touch(self, key: SlideKey) -> Reader | None:
+        """The reader, which now is the one used last."""
         with self._lock:
             reader = self._readers.get(key)
             if reader is not None:
@@ -57,18 +67,19 @@ class OpenSlides:
         if source.fingerprint() != slide.fingerprint:
             raise SlideChanged(slide.key, "the file is not the one in the catalogue")
         reader = readers.open_slide(source, slide.key)
-        self._keep((slide.id, slide.fingerprint), reader)
+        self._keep(self.key(slide), reader)
         return reader
 
-    def _keep(self, key: tuple[str, Fingerprint], reader: Reader) -> None:
+    def _keep(self, key: SlideKey, reader: Reader) -> None:
         with self._lock:
             if key in self._readers:
                 return
             self._readers[key] = reader
             self._held += reader.nbytes + SLIDE_OVERHEAD
             while len(self._readers) > self._number or (self._held > self._nbytes and len(self._readers) > 1):
-                _, old = self._readers.popitem(last=False)
+                closed, old = self._readers.popitem(last=False)
                 self._held -= old.nbytes + SLIDE_OVERHEAD
+                self.on_close(closed)
 
 
 class Service:

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
@@ -74,32 +76,48 @@ def _validators(tag: str, mtime_ns: int, cache_control: str) -> Headers:
     return [(b"etag", tag.encode()), (b"last-modified", modified), (b"cache-control", cache_control.encode())]
 
 
-def unchanged(headers: dict[bytes, bytes], tag: str, mtime_ns: int) -> bool:
-    """Whether the client's copy is still good. If-Modified-Since counts only without If-None-Match (RFC 9110 13.1.3)."""
+def unchanged(headers: dict[bytes, bytes], tag: str, mtime_ns: int | None) -> bool:
+    """Whether the client's copy is still good. If-Modified-Since counts only without If-None-Match (RFC 9110 13.1.3).
+
+    `mtime_ns`: None for what has an entity tag only.
+    """
     known = headers.get(b"if-none-match")
     if known is not None:
         tags = [part.strip().removeprefix("W/") for part in known.decode("latin-1").split(",")]
         return tag in tags or "*" in tags
     since = headers.get(b"if-modified-since")
-    if since is None:
+    if since is None or mtime_ns is None:
         return False
+    date = _date(since)
+    return date is not None and mtime_ns // 1_000_000_000 <= date
+
+
+def _date(value: bytes) -> float | None:
+    """Unix seconds of an HTTP date, None where it is none. Its zone is GMT whether it says so or not."""
     try:
-        return mtime_ns // 1_000_000_000 <= parsedate_to_datetime(since.decode("latin-1")).timestamp()
+        date = parsedate_to_datetime(value.decode("latin-1"))
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        return False
+        return None
 
 
-def document(data: bytes, media_type: str, cache_control: str) -> Response:
-    return Response(
-        200,
-        [
-            (b"content-type", media_type.encode()),
-            (b"content-length", str(len(data)).encode()),
-            (b"cache-control", cache_control.encode()),
-            (b"x-content-type-options", b"nosniff"),
-        ],
-        data,
-    )
+def document(data: bytes, media_type: str, cache_control: str, headers: dict[bytes, bytes]) -> Response:
+    """A description, or 304 where the request's `headers` name the very bytes. It depends on settings and host too, so
+    its tag is made of the bytes and it has no date."""
+    tag = f'"{blake2b(data + media_type.encode(), digest_size=12).hexdigest()}"'
+    said = [
+        (b"etag", tag.encode()),
+        (b"cache-control", cache_control.encode()),
+        (b"vary", b"Accept"),
+    ]
+    if unchanged(headers, tag, None):
+        return Response(304, said)
+    said += [
+        (b"content-type", media_type.encode()),
+        (b"content-length", str(len(data)).encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    return Response(200, said, data)
 
 
 def redirect(location: str) -> Response:

@@ -29,7 +29,7 @@ FEW = {
     "openslide": {"readers"},
     "sqlite3": {"catalogue"},
     "starlette": {"app", "api", "viewer"},
-    "uvicorn": {"cli"},
+    "uvicorn": {"cli", "lane"},
     "typer": {"cli"},
 }
 

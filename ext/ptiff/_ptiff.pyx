@@ -7,7 +7,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from ptiffserve.errors import SlideChanged, SlideUnreadable, TileCorrupt, TileTruncated
 
@@ -17,3 +17,4 @@ include "header.pxi"
 include "splice.pxi"
 include "read.pxi"
 include "grid.pxi"
+include "lane.pxi"

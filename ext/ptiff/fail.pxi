@@ -11,6 +11,7 @@ cdef enum Code:
     NO_TABLES     # no quantisation or Huffman table anywhere
     WRONG_FRAME   # SOF says another size, depth, coding or number of components than the level
     UNFINISHED    # no EOI
+    TOO_MANY      # more scans than any decoder should be made to run
     TOO_LARGE     # over the cap for one tile
 
 cdef dict REASONS = {
@@ -20,6 +21,7 @@ cdef dict REASONS = {
     NO_TABLES: "it has no quantisation or Huffman tables",
     WRONG_FRAME: "its JPEG frame is not the level's tile",
     UNFINISHED: "its JPEG stream has no end",
+    TOO_MANY: "it has too many scans",
     TOO_LARGE: "its byte count is over the limit",
 }
 

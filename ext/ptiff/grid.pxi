@@ -5,6 +5,10 @@ cdef enum:
     TILE_BYTE_COUNTS = 325
 
 cdef uint64_t MAX_TILE_BYTES = 64 << 20
+# 16 million tiles of 256 px are a million pixels a side. A file with holes can claim any number at no cost of its own.
+cdef uint64_t MAX_TILES = 1 << 24
+# A larger tile is not read in place on the event loop: copying it takes longer than handing it to a thread.
+cdef uint64_t MAX_NOW_BYTES = 1 << 20
 
 
 @cython.final
@@ -23,16 +27,16 @@ cdef class Grid:
     cdef readonly uint64_t cols       # the stride of the table
     cdef readonly uint64_t rows
 
-    def __cinit__(self, Directory directory, str slide, int level, *, cols, rows):
+    def __cinit__(self, Directory directory not None, str slide not None, int level, *, cols, rows):
         """Reads tags 324 and 325 of `directory`. TiffError where they are absent, of a wrong type or outside the file."""
         self.slide, self.level, self.cols, self.rows = slide, level, cols, rows
         self.head = b"\xff\xd8"
         cdef uint64_t wanted = directory.layout.file_size
-        if self.rows and self.cols <= wanted // self.rows:
+        if self.rows == 0 or self.cols <= wanted // self.rows:
             wanted = self.cols * self.rows
         self.cells = min(directory.count(TILE_OFFSETS), directory.count(TILE_BYTE_COUNTS), wanted)
-        if self.cells == 0:
-            raise TiffError(f"directory {directory.index} has no tile offsets or no tile byte counts")
+        if not 0 < self.cells <= MAX_TILES:
+            raise TiffError(f"directory {directory.index} has {self.cells} tiles with offset and byte count")
         self.offsets = <uint64_t *>malloc(self.cells * sizeof(uint64_t))
         self.counts = <uint32_t *>malloc(self.cells * sizeof(uint32_t))
         if self.offsets == NULL or self.counts == NULL:
@@ -62,12 +66,11 @@ cdef class Grid:
             self.counts[i] = <uint32_t>min(value, <uint64_t>0xFFFFFFFF)
         return 0
 
-    def expect(self, bytes head, uint32_t width, uint32_t height, uint32_t components) -> None:
+    def expect(self, bytes head not None, uint32_t width, uint32_t height, uint32_t components) -> None:
         """Says what each tile must be: `head` from `prefix()`, the frame's size in pixels and its number of components."""
-        self.head = head
+        self.frame.tables = tables_in(head)
         self.frame.width, self.frame.height, self.frame.components = width, height, components
-        self.frame.quantised = b"\xff\xdb" in head
-        self.frame.huffman = b"\xff\xc4" in head
+        self.head = head
 
     def nbytes(self) -> int:
         """Bytes of memory that the table takes."""
@@ -110,19 +113,20 @@ cdef class Grid:
         """
         return self.fetch(file, col, row, False)
 
-    def whole(self, bytes raw, uint64_t col, uint64_t row) -> bytes:
+    def whole(self, bytes raw not None, uint64_t col, uint64_t row) -> bytes:
         """The whole JPEG from a tile's stored bytes, for sources that are not local files."""
-        cdef uint64_t lead = len(self.head) - 2
-        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>lead + len(raw))
-        memcpy(PyBytes_AS_STRING(out), PyBytes_AS_STRING(self.head), lead)
-        memcpy(PyBytes_AS_STRING(out) + lead, PyBytes_AS_STRING(raw), len(raw))
-        return self.finish(out, lead, len(raw), col, row)
+        cdef uint64_t lead = len(self.head) - 2, count = len(raw)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(lead + count))
+        cdef uint8_t *data = <uint8_t *>PyBytes_AS_STRING(out) + lead
+        cdef int code
+        memcpy(data, PyBytes_AS_STRING(raw), count)
+        with nogil:
+            code = make_whole(data, &count, &self.frame)
+        return self.joined(out, code, lead + count, col, row)
 
     cdef fetch(self, File file, uint64_t col, uint64_t row, bint now):
         """One allocation: the tile is read so that its SOI falls on the last two bytes of the prefix."""
         cdef uint64_t offset, count, lead
-        cdef bytes out
-        cdef uint8_t *data
         cdef int code
         if col >= self.cols or row >= self.rows or row * self.cols + col >= self.cells:
             return b""
@@ -133,35 +137,38 @@ cdef class Grid:
         if offset > file.pin.size or count > file.pin.size - offset or count > MAX_TILE_BYTES:
             code = TRUNCATED if offset > file.pin.size or count > file.pin.size - offset else TOO_LARGE
             raise self.fault(CHANGED if pin_check(&file.pin) == CHANGED else code, col, row)
+        if now and count > MAX_NOW_BYTES:
+            return None
         lead = <uint64_t>PyBytes_GET_SIZE(self.head) - 2
-        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(lead + count))
-        data = <uint8_t *>PyBytes_AS_STRING(out)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(lead + count))
+        cdef uint8_t *data = <uint8_t *>PyBytes_AS_STRING(out) + lead
         if now:
-            code = pin_read_now(&file.pin, data + lead, count, offset)
+            code = take(&file.pin, &self.frame, data, offset, &count, True)
         else:
             with nogil:
-                code = pin_read(&file.pin, data + lead, count, offset)
-        if code == COLD:
-            return None
-        if pin_check(&file.pin) == CHANGED:
-            code = CHANGED
-        if code != OK:
-            raise self.fault(code, col, row)
-        memcpy(data, PyBytes_AS_STRING(self.head), lead)
-        return self.finish(out, lead, count, col, row)
+                code = take(&file.pin, &self.frame, data, offset, &count, False)
+        return None if code == COLD else self.joined(out, code, lead + count, col, row)
 
-    cdef bytes finish(self, bytes out, uint64_t lead, uint64_t count, uint64_t col, uint64_t row):
-        """Checks the tile behind `lead` bytes of prefix and joins the two; `out` must have no other owner."""
-        cdef uint8_t *data = <uint8_t *>PyBytes_AS_STRING(out)
-        cdef uint64_t size = count
-        cdef int code = make_whole(data + lead, &size, &self.frame)
+    cdef bytes joined(self, bytes out, int code, uint64_t size, uint64_t col, uint64_t row):
+        """`out` with the prefix in front, cut to `size`; `out` must have no other owner."""
         if code != OK:
             raise self.fault(code, col, row)
-        memcpy(data + lead, PyBytes_AS_STRING(self.head) + lead, 2)
-        return out if size == count else out[:lead + size]
+        memcpy(PyBytes_AS_STRING(out), PyBytes_AS_STRING(self.head), PyBytes_GET_SIZE(self.head))
+        return out if size == <uint64_t>PyBytes_GET_SIZE(out) else out[:size]
 
     cdef object fault(self, int code, uint64_t col, uint64_t row):
         return fault(code, self.slide, f"tile {col},{row} of level {self.level}")
+
+
+cdef int take(
+    const Pin *pin, const Frame *want, uint8_t *out, uint64_t offset, uint64_t *count, bint now
+) noexcept nogil:
+    """Reads a tile and makes it whole; `count` becomes its length. Whether the file changed is asked after the read."""
+    cdef int code = pin_read_now(pin, out, count[0], offset) if now else pin_read(pin, out, count[0], offset)
+    cdef int look = OK if code == COLD else pin_check(pin)
+    if look != OK or code != OK:
+        return look if look != OK else code
+    return make_whole(out, count, want)
 
 
 cdef int column_width(Directory directory, int tag) except -1:

@@ -1,7 +1,9 @@
 # The walk over image file directories (TIFF 6.0 section 2; BigTIFF), with limits before every allocation.
 
 cdef int MAX_DIRECTORIES = 4096
-cdef int MAX_ENTRIES = 65535
+# libtiff's cap for one directory; and a cap for all, because directories may overlap and each entry costs 200 bytes here.
+cdef uint64_t MAX_ENTRIES = 4096
+cdef uint64_t MAX_ALL_ENTRIES = 1 << 17
 # Bytes per value of each field type, 0 for types that do not exist.
 cdef uint8_t[19] TYPE_WIDTH = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8]
 cdef enum:
@@ -24,6 +26,7 @@ cdef class Layout:
     cdef bint bigtiff
     cdef uint64_t first
     cdef uint64_t file_size
+    cdef uint64_t entries_left         # of MAX_ALL_ENTRIES
 
     cdef uint64_t number(self, bytes data, uint64_t at, int width) except? 0xFFFFFFFFFFFFFFFF:
         cdef uint64_t value = 0
@@ -41,6 +44,9 @@ cdef class Directory:
     cdef dict entries                  # tag -> (type, count, bytes of the value field)
     cdef readonly uint64_t offset
     cdef readonly int index
+
+    def __init__(self):
+        raise TypeError("a Directory comes from walk() or children()")
 
     def __contains__(self, int tag) -> bool:
         return tag in self.entries
@@ -102,7 +108,7 @@ cdef class Directory:
 
 cdef bytes read_exactly(object read, uint64_t offset, uint64_t size):
     cdef bytes data = read(offset, size)
-    if <uint64_t>PyBytes_GET_SIZE(data) != size:
+    if <uint64_t>len(data) != size:
         raise TiffError(f"the file ends inside the {size} bytes at {offset}")
     return data
 
@@ -114,6 +120,7 @@ cdef Layout read_layout(object read, uint64_t file_size):
         raise TiffError("not a TIFF: it does not begin with II or MM")
     layout.big = head[:2] == b"MM"
     layout.file_size = file_size
+    layout.entries_left = MAX_ALL_ENTRIES
     magic = layout.number(head, 2, 2)
     if magic == 42:
         layout.bigtiff = False
@@ -136,8 +143,9 @@ cdef tuple read_directory(object read, Layout layout, uint64_t offset, int index
     if offset < 8 or offset > layout.file_size or layout.file_size - offset < <uint64_t>head:
         raise TiffError(f"directory {index} at {offset} lies outside the file")
     count = layout.number(read_exactly(read, offset, head), 0, head)
-    if count == 0 or count > <uint64_t>MAX_ENTRIES or count * entry > layout.file_size - offset - head:
+    if count == 0 or count > min(MAX_ENTRIES, layout.entries_left) or count * entry > layout.file_size - offset - head:
         raise TiffError(f"directory {index} claims {count} entries")
+    layout.entries_left -= count
     # The link to the next directory may be cut off in a truncated file: then this is the last one.
     data = read(offset + head, count * entry + tail)
     if <uint64_t>len(data) < count * entry:
@@ -192,7 +200,7 @@ def walk(read, uint64_t file_size) -> tuple:
     return found, ""
 
 
-def children(Directory parent, int limit=64) -> list:
+def children(Directory parent not None, int limit=64) -> list:
     """The directories that tag 330 (SubIFDs) of `parent` points at, in order; their own chains and children are not followed."""
     offsets = parent.ints(330, limit)
     return [read_directory(parent.read, parent.layout, offset, i)[0] for i, offset in enumerate(offsets)]

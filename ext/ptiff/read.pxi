@@ -46,7 +46,11 @@ cdef int pin_look(int fd, Pin *out) noexcept nogil:
 
 
 cdef int pin_check(const Pin *pin) noexcept nogil:
-    """CHANGED if the file was written since it was pinned. One look after a read is enough: a write sets mtime first."""
+    """CHANGED if the file was written since it was pinned. One look after a read is enough: a write sets mtime first.
+
+    Kernels before 6.13 step mtime every few ms: a file pinned sooner than that after a write may change unseen. So
+    nothing should be pinned for serving before it has held still.
+    """
     cdef Pin now
     if pin_look(pin.fd, &now) != OK:
         return UNREAD
@@ -89,7 +93,7 @@ cdef class File:
         self.pin.fd = -1
         if pin_look(fd, &self.pin) != OK:
             c_close(fd)
-            raise OSError(f"not a regular file")
+            raise OSError("not a regular file")
 
     def __dealloc__(self):
         if self.pin.fd >= 0:

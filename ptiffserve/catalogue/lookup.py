@@ -19,14 +19,14 @@ class Lookup:
         self._catalogue = catalogue
         self._stores = frozenset(stores)
         self._names: OrderedDict[str, Slide | None] = OrderedDict()
-        self._generation = -1
+        self.generation = -1
         self._look_again = 0.0
 
     def get(self, name: str) -> Slide | None:
         now = monotonic()
         if now >= self._look_again:
             self._look_again = now + INTERVAL
-            self._notice()
+            self.notice()
         if name in self._names:
             return self._names[name]
         slide = self._catalogue.get(name)
@@ -41,8 +41,9 @@ class Lookup:
         """The next look-up asks the catalogue."""
         self._names.clear()
 
-    def _notice(self) -> None:
+    def notice(self) -> None:
+        """Asks the catalogue for its generation; another one empties the table."""
         generation = self._catalogue.generation()
-        if generation != self._generation:
-            self._generation = generation
+        if generation != self.generation:
+            self.generation = generation
             self._names.clear()

@@ -55,6 +55,9 @@ class Dialect(Protocol):
     def describe(self, document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
         """The document's bytes and media type. `url`: the requested one without query, as the client wrote it."""
 
+    def links(self, asked: Asked, reading: tuple[str, ...], url: str) -> str:
+        """The value of the answer's Link header, "" for none."""
+
 
 def number(text: str) -> int:
     if not _NUMBER.fullmatch(text):
@@ -72,6 +75,10 @@ def stem_and_format(segment: str) -> tuple[str, str]:
 
 def join(segments: Sequence[str]) -> str:
     return "/".join(segments)
+
+
+def no_links(asked: Asked, reading: tuple[str, ...], url: str) -> str:
+    return ""
 
 
 def nothing_to_describe(document: Document) -> NotFound:

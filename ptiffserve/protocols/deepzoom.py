@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from ptiffserve.address import Asked, Document, View, plan, pyramid_of
 from ptiffserve.errors import Malformed, NotFound
 from ptiffserve.geometry import Box, Size, ceil_div, log2_ceil
-from ptiffserve.protocols.base import Candidate, Offer, join, nothing_to_describe, number, stem_and_format
+from ptiffserve.protocols.base import Candidate, Offer, join, no_links, nothing_to_describe, number, stem_and_format
 from ptiffserve.slide import Slide
+
+links = no_links
 
 
 def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:

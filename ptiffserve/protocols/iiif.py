@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import msgspec
 
-from ptiffserve.address import Asked, Document, Redirect, View, plan, pyramid_of
+from ptiffserve.address import Asked, Document, Redirect, Tile, View, plan, pyramid_of
 from ptiffserve.errors import Malformed
 from ptiffserve.geometry import Box, Pyramid, Size, clip, fit, log2_ceil, scaled, tiles_across
 from ptiffserve.protocols.base import Candidate, Offer, join, nothing_to_describe, stem_and_format
@@ -14,13 +14,19 @@ from ptiffserve.slide import Slide
 
 VERSIONS = ("2", "3")
 QUALITIES = {"default": "color", "color": "color", "gray": "gray", "bitonal": "bitonal"}
+PHYSDIM = "http://iiif.io/api/annex/services/physdim"
+# Features that are headers of our answers, as info.json names them.
+HEADERS = ("canonicalLinkHeader", "profileLinkHeader")
 _INTEGER = re.compile(r"[0-9]{1,10}")
-_DECIMAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?|\.[0-9]{1,10}")
+# Twenty decimals: JavaScript writes up to seventeen digits for a third.
+_DECIMAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,20})?|\.[0-9]{1,20}")
 
 
 def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:
     """An image, then the base URI: a key may look like image parameters, and only the catalogue knows which it is."""
     version, *path = segments or [""]
+    if path and not path[-1]:
+        path.pop()  # the base URI with a slash behind it
     if version not in VERSIONS or not path:
         return []
     if path[-1] == "info.json" and len(path) > 1:
@@ -60,7 +66,7 @@ def region_box(text: str, size: Size) -> Box:
 
 
 def _percent_box(text: str, size: Size) -> Box:
-    x, y, width, height = (_percent(part) for part in _parts(text, 4))
+    x, y, width, height = (_decimal(part) for part in _parts(text, 4))
     if width > 100 or height > 100 or width == 0 or height == 0:
         raise Malformed(f"a region of {text[:80]!r} percent")
     return Box(
@@ -77,7 +83,8 @@ def output_size(text: str, box: Box, version: str, offer: Offer) -> Size:
     if version == "3" and text.startswith("^"):
         upscale, text = True, text[1:]
     size = _said_size(text, box, version, offer)
-    if not upscale and (size.width > box.width or size.height > box.height):
+    larger = size.width > box.width or size.height > box.height
+    if not upscale and (larger or (text.startswith("pct:") and _decimal(text[4:]) > 100)):
         raise Malformed(f"the size {text[:80]!r} is larger than the region")
     return size
 
@@ -99,7 +106,7 @@ def _said_size(text: str, box: Box, version: str, offer: Offer) -> Size:
 
 
 def _percent_size(text: str, box: Box) -> Size:
-    factor = _percent(text) / 100
+    factor = _decimal(text) / 100
     if factor == 0:
         raise Malformed("a size of 0 percent")
     return Size(max(1, _rounded(box.width * factor)), max(1, _rounded(box.height * factor)))
@@ -117,7 +124,7 @@ def largest(box: Box, offer: Offer) -> Size:
 def rotation_of(text: str) -> tuple[bool, float]:
     """`!90` -> (True, 90.0); 360 is 0."""
     mirror, digits = text.startswith("!"), text.removeprefix("!")
-    turn = float(_percent(digits))
+    turn = float(_decimal(digits))
     if turn > 360:
         raise Malformed(f"a rotation of {digits[:40]} degrees")
     return mirror, turn % 360
@@ -143,7 +150,7 @@ def _over_zero(numbers: list[int]) -> list[int]:
     return numbers
 
 
-def _percent(text: str) -> Fraction:
+def _decimal(text: str) -> Fraction:
     """A decimal number, exactly."""
     if not _DECIMAL.fullmatch(text):
         raise Malformed(f"not a number: {text[:40]!r}")
@@ -154,9 +161,48 @@ def _rounded(value: Fraction) -> int:
     return int(value + Fraction(1, 2))
 
 
+def links(asked: Asked, reading: tuple[str, ...], url: str) -> str:
+    """The compliance level, and for a picture its canonical URI: one of the many that mean it."""
+    version = reading[0]
+    said = f'<http://iiif.io/api/image/{version}/level2.json>;rel="profile"'
+    if not isinstance(asked, Tile | View):
+        return said
+    return f'<{url.rsplit("/", 4)[0]}/{canonical(asked, version)}>;rel="canonical",{said}'
+
+
+def canonical(asked: Tile | View, version: str) -> str:
+    """`region/size/rotation/quality.format` in the canonical form of the version's specification, section 4.7."""
+    view = asked if isinstance(asked, View) else _view_of(asked)
+    whole, box, size = pyramid_of(view.slide).size, view.box, view.size
+    full = box == Box(0, 0, whole.width, whole.height)
+    region = "full" if full else f"{box.x},{box.y},{box.width},{box.height}"
+    quality = "default" if view.quality == "color" else view.quality
+    turn = f"{view.turn:.10f}".rstrip("0").rstrip(".") if view.turn else "0"
+    mirror = "!" if view.mirror else ""
+    return f"{region}/{_canonical_size(box, size, version)}/{mirror}{turn}/{quality}.{view.format}"
+
+
+def _canonical_size(box: Box, size: Size, version: str) -> str:
+    if size == Size(box.width, box.height):
+        return "full" if version == "2" else "max"
+    if version == "2" and size.height == scaled(box.height, size.width, box.width):
+        return f"{size.width},"
+    larger = version == "3" and (size.width > box.width or size.height > box.height)
+    return f"{'^' if larger else ''}{size.width},{size.height}"
+
+
+def _view_of(tile: Tile) -> View:
+    """The view that plan() made this tile of."""
+    pyramid = pyramid_of(tile.slide)
+    level = pyramid.levels[tile.level]
+    width, height = level.tile.width * level.scale, level.tile.height * level.scale
+    box = clip(Box(tile.col * width, tile.row * height, width, height), pyramid.size)
+    return View(tile.slide, box, level.tile, level.stored)
+
+
 def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
     pyramid = pyramid_of(document.slide)
-    base = url.removesuffix("/info.json")
+    base = url.rpartition("/")[0]
     if document.kind == "info3":
         said, version = _info3(base, pyramid, offer), "3"
     elif document.kind == "info2":
@@ -189,20 +235,18 @@ def _limits(offer: Offer) -> dict[str, object]:
     return {"maxWidth": offer.max_width, "maxHeight": offer.max_height, "maxArea": offer.max_area}
 
 
-def _scale(pyramid: Pyramid) -> dict[str, object]:
+def _scale(pyramid: Pyramid, names: Mapping[str, str]) -> dict[str, object]:
+    """The size of a pixel, as the service that IIIF's annex has for it. `names`: what the version calls it by."""
     if pyramid.mpp is None:
         return {}
-    physdim = "http://iiif.io/api/annex/services/physdim"
-    return {
-        "service": [
-            {
-                "@context": f"{physdim}/1/context.json",
-                "profile": physdim,
-                "physicalScale": pyramid.mpp[0] / 1000,
-                "physicalUnits": "mm",
-            }
-        ]
+    service = {
+        "@context": f"{PHYSDIM}/1/context.json",
+        **names,
+        "profile": PHYSDIM,
+        "physicalScale": pyramid.mpp[0] / 1000,
+        "physicalUnits": "mm",
     }
+    return {"service": [service]}
 
 
 def _info3(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
@@ -215,8 +259,9 @@ def _info3(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
         **_limits(offer),
         "extraFormats": [form for form in offer.formats if form not in ("jpg", "png")],
         "extraQualities": ["color", "gray", "bitonal"],
-        "extraFeatures": ["mirroring", "rotationArbitrary", "sizeUpscaling"],
-        **_scale(pyramid),
+        "extraFeatures": [*HEADERS, "mirroring", "rotationArbitrary", "sizeUpscaling"],
+        # Version 3 wants a name and a type of every service, and the annex is older than that.
+        **_scale(pyramid, {"id": f"{base}#physdim", "type": "PhysicalDimensions"}),
     }
 
 
@@ -224,7 +269,7 @@ def _info2(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
     more = {
         "formats": list(offer.formats),
         "qualities": list(QUALITIES),
-        "supports": ["mirroring", "regionSquare", "rotationArbitrary", "sizeAboveFull"],
+        "supports": [*HEADERS, "mirroring", "regionSquare", "rotationArbitrary", "sizeAboveFull", "sizeByDistortedWh"],
         **_limits(offer),
     }
     return {
@@ -232,5 +277,5 @@ def _info2(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
         "@id": base,
         **_shared(pyramid, offer),
         "profile": ["http://iiif.io/api/image/2/level2.json", more],
-        **_scale(pyramid),
+        **_scale(pyramid, {}),
     }

@@ -1,14 +1,18 @@
 """`/slides/{slide}/thumbnail.{fmt}`, `macro.{fmt}`, `label.{fmt}`: small pictures of a slide and beside it."""
 
 from collections.abc import Mapping, Sequence
+from math import isqrt
 
 from ptiffserve.address import Asked, Associated, Document, View, plan, pyramid_of
-from ptiffserve.errors import NotFound
+from ptiffserve.errors import Malformed, NotFound
 from ptiffserve.geometry import Box, Size, fit
-from ptiffserve.protocols.base import Candidate, Offer, join, nothing_to_describe, number, stem_and_format
+from ptiffserve.protocols.base import Candidate, Offer, join, no_links, nothing_to_describe, number, stem_and_format
 from ptiffserve.slide import Slide
 
-DEFAULT_SIDE = "256"
+DEFAULT = Size(256, 256)
+UNLIMITED = Size(1 << 40, 1 << 40)
+
+links = no_links
 
 
 def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:
@@ -23,18 +27,22 @@ def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
     if name == "thumbnail":
         size = pyramid_of(slide).size
         whole = Box(0, 0, size.width, size.height)
-        return plan(View(slide, whole, fit(whole, _within(asked, offer) or Size(256, 256)), form))
+        return plan(View(slide, whole, offer.check(fit(whole, _within(asked, UNLIMITED) or DEFAULT)), form))
     if name not in slide.associated:
         raise NotFound(f"the slide has no {name}")
-    return Associated(slide, name, form, _within(asked, offer))
+    side = min(offer.max_width, offer.max_height, isqrt(offer.max_area))
+    within = _within(asked, Size(side, side))
+    return Associated(slide, name, form, within and offer.check(within))
 
 
-def _within(asked: tuple[str, ...], offer: Offer) -> Size | None:
-    """The box to fit into: a side that is not said does not limit. None where neither is."""
+def _within(asked: tuple[str, ...], unsaid: Size) -> Size | None:
+    """The box to fit into; None where neither side is said, else the side that is not is `unsaid`'s."""
     if not any(asked[1:]):
         return None
-    width, height = (number(text) if text else limit for text, limit in zip(asked[1:], offer[1:3], strict=True))
-    return offer.check(Size(max(1, width), max(1, height))) if all(asked[1:]) else Size(max(1, width), max(1, height))
+    if "0" in asked[1:]:
+        raise Malformed("a picture of 0 pixels")
+    width, height = (number(text) if text else 0 for text in asked[1:])
+    return Size(width or unsaid.width, height or unsaid.height)
 
 
 def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:

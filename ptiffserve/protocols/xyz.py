@@ -11,12 +11,14 @@ import msgspec
 from ptiffserve.address import Asked, Document, Tile, View, pyramid_of
 from ptiffserve.errors import Malformed, NotFound
 from ptiffserve.geometry import Box, Pyramid, ceil_div, log2_ceil, tiles_across
-from ptiffserve.protocols.base import Candidate, Offer, join, nothing_to_describe, number, stem_and_format
+from ptiffserve.protocols.base import Candidate, Offer, join, no_links, nothing_to_describe, number, stem_and_format
 from ptiffserve.slide import Slide
 
 _QUAD = re.compile(r"t[qrst]{0,31}")
 # The letters are screen quadrants, clockwise from the top left; which bit of y they set depends on where y begins.
 _RIGHT, _LOWER, _UPPER = "rs", "st", "qr"
+
+links = no_links
 
 
 def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:
@@ -90,7 +92,7 @@ def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
         "tilejson": "3.0.0",
         "name": document.slide.path,
         "scheme": "xyz",
-        "tiles": [url.removesuffix("tilejson.json") + "{z}/{x}/{y}.jpg"],
+        "tiles": [url.rpartition("/")[0] + "/{z}/{x}/{y}.jpg"],
         "minzoom": 0,
         "maxzoom": deepest(pyramid),
         "tile_size": [pyramid.tile.width, pyramid.tile.height],

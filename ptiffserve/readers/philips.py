@@ -1,9 +1,9 @@
 """Philips TIFF ("Philips DP"): which directories are levels, and how large they truly are (philips.md sections 2, 4, 7)."""
 
 import re
-from itertools import pairwise
+from collections.abc import Sequence
 
-from ptiffserve._ptiff import Directory, Grid, TiffError
+from ptiffserve._ptiff import Directory, Grid
 from ptiffserve.errors import NotFound, SlideUnreadable
 from ptiffserve.geometry import Level, Pyramid, Size, ceil_div
 from ptiffserve.readers import philips_xml
@@ -22,6 +22,8 @@ from ptiffserve.readers.tiff import (
     strip_picture,
 )
 
+# A side has at most 31 bits.
+MAX_LEVEL = 30
 _LEVEL = re.compile(r"level=(\d{1,2})\s+mag=")
 _PICTURES = {"label": "LABELIMAGE", "macro": "MACROIMAGE"}
 
@@ -44,10 +46,7 @@ def open(probe: Probe) -> TiffReader:
     document = _document(probe.directories[0])
     if sum(image.kind == "WSI" for image in document.images) != 1:
         raise SlideUnreadable(probe.name, "philips: its XML does not describe exactly one WSI")
-    planes = _planes(probe)
-    downsamples = _downsamples(planes, document)
-    kept = [(plane, d) for plane, d in zip(planes, downsamples, strict=True) if d]
-    levels, grids = _levels(probe, kept)
+    levels, grids = _levels(probe, _scaled(_planes(probe), document))
     reader = TiffReader(probe.source, "philips", Pyramid(levels, _mpp(document)), grids, _pictures(probe, document))
     reader.barcode = document.barcode
     reader.fault = probe.fault
@@ -61,47 +60,54 @@ def _document(first: Directory) -> Document:
 
 
 def _planes(probe: Probe) -> list[Plane]:
-    """The tiled directories that are levels: the first, then those marked as reduced. Macro and Label may be tiled too."""
+    """The tiled directories that may be levels: the first, then those that say so. Macro and Label may be tiled too."""
     planes = [plane_of(probe.directories[0])]
     for directory in probe.directories[1:]:
-        if TILE_OFFSETS not in directory or not (directory.first(NEW_SUBFILE_TYPE, 0) or 0) & 1:
-            continue
-        if not _picture_name(directory):
+        reduced = (directory.first(NEW_SUBFILE_TYPE, 0) or 0) & 1 or _said_level(directory) is not None
+        if TILE_OFFSETS in directory and reduced and not _picture_name(directory):
             planes.append(plane_of(directory))
-    if any(b.size.width > a.size.width or b.size.height > a.size.height for a, b in pairwise(planes)):
-        raise TiffError("its levels do not become smaller")
     return planes
 
 
-def _downsamples(planes: list[Plane], document: Document) -> list[int]:
-    """Level-0 pixels per pixel of each plane, 0 for a plane that is no level of this picture.
+def _scaled(planes: list[Plane], document: Document) -> list[tuple[Plane, int]]:
+    """The planes that are levels and the level-0 pixels that a pixel of each spans, finest first.
 
-    From the nominal spacings of the XML's levels where they are complete, else from `level=N` descriptions or the order.
+    A level is known by its `level=N`; by its place where the XML describes as many levels as there are planes, or where
+    none says its number. Others are no level of this picture; nor is a second one of the same downsample.
     """
     wsi = document.image("WSI")
     spacings = wsi.levels if wsi else []
-    if len(spacings) == len(planes) and spacings and all(spacings):
-        found = [_ratio(spacing, spacings[0]) for spacing in spacings]
-    else:
-        found = [1 << _number(plane.directory, order) for order, plane in enumerate(planes)]
-    return [d if _plausible(plane, planes[0], d) else 0 for plane, d in zip(planes, found, strict=True)]
+    said = [_said_level(plane.directory) for plane in planes]
+    placed = len(spacings) == len(planes) or not any(said)
+    found = {1: planes[0]}
+    for order in sorted(range(1, len(planes)), key=lambda i: not said[i]):
+        number = said[order] or (order if placed else 0)
+        ways = (_ratio(spacings, number), 1 << min(number, MAX_LEVEL)) if number else ()
+        d = next((d for d in ways if _plausible(planes[order], planes[0], d)), 0)
+        if d:
+            found.setdefault(d, planes[order])
+    return [(found[d], d) for d in sorted(found)]
 
 
-def _ratio(spacing: tuple[float, float] | None, base: tuple[float, float] | None) -> int:
-    """Mean of both ratios, rounded: the six digits of the XML make them inexact."""
+def _ratio(spacings: Sequence[tuple[float, float] | None], level: int) -> int:
+    """The downsample by the nominal spacings, 0 where they do not say: the mean of both ratios, rounded.
+
+    The six digits of the XML make them inexact.
+    """
+    base, spacing = (spacings[i] if i < len(spacings) else None for i in (0, level))
     if spacing is None or base is None:
         return 0
     return round((spacing[0] / base[0] + spacing[1] / base[1]) / 2)
 
 
-def _number(directory: Directory, order: int) -> int:
+def _said_level(directory: Directory) -> int | None:
     said = _LEVEL.match(directory.text(DESCRIPTION, 256))
-    return min(int(said[1]) if said else order, 30)
+    return int(said[1]) if said and 1 <= int(said[1]) <= MAX_LEVEL else None
 
 
 def _plausible(plane: Plane, base: Plane, d: int) -> bool:
     """The stored grid is the base's at that downsample, give or take a row or column (CAMELYON17 is one row short)."""
-    if d < 1:
+    if not 1 <= d <= max(base.size.width, base.size.height):
         return False
     wide, high = (
         ceil_div(ceil_div(stored, d), tile) - got
@@ -143,11 +149,10 @@ def _pictures(probe: Probe, document: Document) -> dict[str, Picture]:
     found: dict[str, Picture] = {}
     for directory in probe.directories[1:]:
         name = _picture_name(directory)
-        if name and name not in found and TILE_OFFSETS not in directory:
+        if name and name not in found:
             found[name] = _from_directory(directory, probe)
     for name, kind in _PICTURES.items():
-        image = document.image(kind)
-        if name not in found and image is not None and image.has_data:
+        if name not in found and document.pictured(kind):
             found[name] = _from_xml(probe, name, kind)
     return found
 

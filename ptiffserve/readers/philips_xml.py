@@ -9,12 +9,18 @@ from xml.parsers import expat
 
 # Philips-2.tiff keeps 844 kB of macro picture in it; twenty times that is no description any more.
 MAX_DOCUMENT = 16 << 20
+# A real one has a few hundred, seven deep.
+MAX_ELEMENTS = 20_000
+MAX_BARCODE = 4096
+# A DOCTYPE must be seen before much of what follows it is parsed: expat goes on to the end of what it was given.
+_CHUNK = 1 << 18
 _IMAGE_DATA = "PIM_DP_IMAGE_DATA"
+# How a JPEG begins in base64. Only these characters are kept of a picture that was not asked for: others are megabytes.
+_JPEG = "/9j/"
 _WANTED = {
     "PIM_DP_IMAGE_TYPE",
     "PIM_DP_UFS_BARCODE",
     "DICOM_PIXEL_SPACING",
-    "DICOM_DERIVATION_DESCRIPTION",
     _IMAGE_DATA,
 }
 
@@ -25,12 +31,19 @@ class NotPhilips(ValueError):
 
 @dataclass
 class Image:
-    """A DPScannedImage. `spacing` and those of its levels are (row, column) in millimetres, None where unreadable."""
+    """A DPScannedImage. `spacing` and those of its levels are (row, column) in millimetres, None where unreadable.
+
+    `data`: the base64 of its picture where that was asked for, else no more of it than tells a JPEG.
+    """
 
     kind: str = ""
     spacing: tuple[float, float] | None = None
     levels: list[tuple[float, float] | None] = field(default_factory=list)
-    has_data: bool = False
+    data: str = ""
+
+    @property
+    def has_jpeg(self) -> bool:
+        return self.data.lstrip().startswith(_JPEG)
 
 
 @dataclass
@@ -42,6 +55,10 @@ class Document:
         """The first image of a kind: WSI, MACROIMAGE, LABELIMAGE."""
         return next((image for image in self.images if image.kind == kind), None)
 
+    def pictured(self, kind: str) -> Image | None:
+        """The first image of a kind that brings a JPEG."""
+        return next((image for image in self.images if image.kind == kind and image.has_jpeg), None)
+
 
 def parse(text: str) -> Document:
     """The document without its pictures. NotPhilips for anything else, and for any DOCTYPE."""
@@ -49,10 +66,9 @@ def parse(text: str) -> Document:
 
 
 def picture(text: str, kind: str) -> bytes:
-    """The JPEG of the first image of `kind`, b"" where there is none or its base64 is junk."""
-    walk = _Walk(want=kind)
-    walk.run(text)
-    return unbase64(walk.data)
+    """The JPEG of the first image of `kind` that has one, b"" where there is none or its base64 is junk."""
+    found = _Walk(want=kind).run(text).pictured(kind)
+    return unbase64(found.data) if found else b""
 
 
 def unbase64(text: str) -> bytes:
@@ -68,14 +84,16 @@ def unbase64(text: str) -> bytes:
 def barcode_text(value: str) -> str:
     """Base64 of the text in Philips's files, the plain text in other writers' (opentile does the same)."""
     try:
-        return base64.b64decode(value.strip(), validate=True).decode("utf-8")
+        decoded = base64.b64decode(value.strip(), validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
         return value.strip()
+    # Plain text may be lawful base64 of junk. GS separates the fields of a GS1 code.
+    return decoded if decoded.replace("\x1d", "").isprintable() else value.strip()
 
 
 def spacing(value: str) -> tuple[float, float] | None:
-    """A pair of quoted numbers, row first: `"0.000226891" "0.000226907"`."""
-    parts = value.replace('"', " ").split()
+    """A pair of quoted numbers, row first: `"0.000226891" "0.000226907"`; OpenSlide takes a decimal comma too."""
+    parts = value.replace('"', " ").replace(",", ".").split()
     try:
         row, column = (float(part) for part in parts)
     except ValueError:
@@ -88,21 +106,24 @@ class _Walk:
 
     def __init__(self, want: str = "") -> None:
         self.document = Document()
-        self.data = ""
         self._want = want
+        self._elements = 0
         self._objects: list[str] = []
         self._names: list[str] = []
         self._text: list[str] = []
 
     def run(self, text: str) -> Document:
-        parser = expat.ParserCreate()
+        parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = _refuse
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         try:
-            parser.Parse(text.lstrip("\ufeff \t\r\n").encode("utf-8", "replace"), True)
+            data = text.lstrip("\ufeff \t\r\n").encode("utf-8", "replace")
+            for start in range(0, len(data), _CHUNK):
+                parser.Parse(data[start : start + _CHUNK], False)
+            parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise NotPhilips(f"its description is not well-formed XML: {error}") from error
         return self.document
@@ -110,6 +131,9 @@ class _Walk:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if not self._objects and (name != "DataObject" or attributes.get("ObjectType") != "DPUfsImport"):
             raise NotPhilips("its description is not a DPUfsImport document")
+        self._elements += 1
+        if self._elements > MAX_ELEMENTS:
+            raise NotPhilips("its description has too many elements to be Philips's")
         if name == "DataObject":
             self._objects.append(attributes.get("ObjectType", ""))
             if self._objects[-1] == "DPScannedImage":
@@ -120,43 +144,37 @@ class _Walk:
         self._text.clear()
 
     def _characters(self, text: str) -> None:
-        # Pictures are megabytes: keep their text only for the one that was asked for.
         if not self._names or self._names[-1] not in _WANTED:
             return
-        if self._names[-1] != _IMAGE_DATA or self._is_wanted_image():
+        if self._names[-1] != _IMAGE_DATA or self._may_be_wanted():
             self._text.append(text)
-        elif not self._text and text.strip():
-            self._text.append("+")
+        elif len("".join(self._text)) < len(_JPEG):
+            self._text.append(text.strip()[: len(_JPEG)])
 
-    def _is_wanted_image(self) -> bool:
+    def _may_be_wanted(self) -> bool:
+        """Whether the image being read is of the wanted kind, as far as it has been said yet."""
         images = self.document.images
-        return bool(self._want and images and images[-1].kind == self._want and not self.data)
+        return bool(self._want and images and images[-1].kind in ("", self._want))
 
     def _end(self, name: str) -> None:
         attribute, value = self._names.pop(), "".join(self._text)
         self._text.clear()
         if name == "DataObject":
             self._objects.pop()
-        elif attribute in _WANTED:
-            self._note(attribute, value)
-
-    def _note(self, attribute: str, value: str) -> None:
-        if attribute == "PIM_DP_UFS_BARCODE":
+        elif attribute == "PIM_DP_UFS_BARCODE" and len(value) <= MAX_BARCODE:
             self.document.barcode = self.document.barcode or barcode_text(value)
-            return
-        if not self.document.images:
-            return
-        image = self.document.images[-1]
+        elif attribute in _WANTED and self.document.images:
+            self._note(attribute, value, self.document.images[-1])
+
+    def _note(self, attribute: str, value: str, image: Image) -> None:
         if attribute == "PIM_DP_IMAGE_TYPE":
             image.kind = value.strip()
         elif attribute == _IMAGE_DATA:
-            image.has_data = bool(value)
-            if self._is_wanted_image():
-                self.data = value
-        elif attribute == "DICOM_PIXEL_SPACING" and self._objects[-1] == "PixelDataRepresentation":
-            image.levels[-1] = spacing(value)
-        elif attribute == "DICOM_PIXEL_SPACING":
+            image.data = value
+        elif attribute == "DICOM_PIXEL_SPACING" and self._objects[-1] == "DPScannedImage":
             image.spacing = spacing(value)
+        elif attribute == "DICOM_PIXEL_SPACING" and self._objects[-1] == "PixelDataRepresentation" and image.levels:
+            image.levels[-1] = spacing(value)
 
 
 def _refuse(*_: object) -> NoReturn:

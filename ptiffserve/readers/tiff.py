@@ -56,17 +56,17 @@ class TiffReader:
         self.fault = ""
         self.nbytes = sum(grid.nbytes() for grid in grids)
         self._source = source
-        self._file = source.file
-        self._grids = grids
+        self.file = source.file
+        self.grids = grids
         self._pictures = pictures
 
     def tile_now(self, level: int, col: int, row: int) -> bytes | None:
-        return self._grids[level].tile_now(self._file, col, row) if self._file else None
+        return self.grids[level].tile_now(self.file, col, row) if self.file else None
 
     def tile(self, level: int, col: int, row: int) -> bytes:
-        grid = self._grids[level]
-        if self._file:
-            return grid.tile(self._file, col, row)
+        grid = self.grids[level]
+        if self.file:
+            return grid.tile(self.file, col, row)
         offset, count = grid.locate(col, row)
         return grid.whole(self._source.read(offset, count), col, row) if count else b""
 
@@ -95,7 +95,7 @@ class TiffReader:
 
     def tables(self) -> list[tuple[int, int, int]]:
         size = self._source.fingerprint().size
-        return [grid.census(size) for grid in self._grids]
+        return [grid.census(size) for grid in self.grids]
 
 
 def plane_of(directory: Directory) -> Plane:
@@ -171,9 +171,12 @@ def level_of(plane: Plane, base: Size, stored: str, size: Size | None = None) ->
 
 def strip_picture(directory: Directory, source: Source, name: str) -> bytes:
     """An associated image kept in strips, as a JPEG where it is stored as one JPEG strip, else as PNG."""
-    offsets, counts = directory.ints(STRIP_OFFSETS), directory.ints(STRIP_COUNTS)
-    if directory.first(COMPRESSION) == JPEG and len(offsets) == 1 and len(counts) == 1:
-        return _jpeg_strip(directory, source, name, offsets[0], counts[0])
+    try:
+        offsets, counts = directory.ints(STRIP_OFFSETS), directory.ints(STRIP_COUNTS)
+        if directory.first(COMPRESSION) == JPEG and len(offsets) == 1 and len(counts) == 1:
+            return _jpeg_strip(directory, source, name, offsets[0], counts[0])
+    except ValueError as error:  # TiffError is one
+        raise TileCorrupt(name, f"directory {directory.index}: {error}") from error
     return page_picture(directory, source, name)
 
 
