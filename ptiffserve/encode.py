@@ -3,6 +3,7 @@
 Pictures are lazy until an encoder or `settle` runs them; a damaged input raises PixelFault there.
 """
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -56,6 +57,58 @@ def decode(data: bytes) -> Pixels:
     """A compressed picture (JPEG and whatever else libvips reads) as 8-bit sRGB without alpha; warnings are errors."""
     image = pyvips.Image.new_from_buffer(data, "", fail_on="warning")
     return flat(image)
+
+
+def decode_jp2k(data: bytes, size: Size, bands: int, ycc: bool) -> Pixels:
+    """A JPEG 2000 file or bare codestream of exactly that size, 8 bits and number of bands, else PixelFault.
+
+    `ycc`: its three components are YCbCr where it does not say what they are.
+    """
+    image = pyvips.Image.jp2kload_buffer(data, fail_on="warning")
+    _check_header(image, size)
+    if image.format != "uchar" or image.bands != bands:
+        raise PixelFault(f"the tile is {image.bands} x {image.format}, not {bands} x uchar")
+    # Subsampled components are already taken for YCbCr by libvips.
+    if ycc and bands == 3 and not _subsampled(data):
+        image = _from_ycc(image)
+    return flat(image.copy(interpretation="srgb" if bands == 3 else "b-w"))
+
+
+def _check_header(image: Pixels, size: Size) -> None:
+    """What the header says, before anything is decoded: no picture of another size is drawn into a tile."""
+    if (image.width, image.height) != (size.width, size.height):
+        raise PixelFault(f"the tile is {image.width} x {image.height}, not {size.width} x {size.height}")
+
+
+def _subsampled(data: bytes) -> bool:
+    """Whether the second component of the codestream has fewer samples (SIZ marker, ISO 15444-1 A.5.1)."""
+    at = data.find(b"\xff\x4f\xff\x51")
+    return at >= 0 and data[at + 46 : at + 48] != b"\x01\x01"
+
+
+def _from_ycc(image: Pixels) -> Pixels:
+    """YCbCr as in JFIF to RGB."""
+    matrix = pyvips.Image.new_from_array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]])
+    return (image - [0, 128, 128]).recomb(matrix).rint().cast("uchar")
+
+
+def decode_webp(data: bytes, size: Size) -> Pixels:
+    """A WebP of exactly that size, else PixelFault."""
+    image = pyvips.Image.webpload_buffer(data, fail_on="warning")
+    _check_header(image, size)
+    return flat(image)
+
+
+def from_rgba(data: bytes, size: Size, background: tuple[int, int, int]) -> Pixels:
+    """Raw RGBA, not premultiplied, over a background colour."""
+    image = pyvips.Image.new_from_memory(data, size.width, size.height, 4, "uchar")
+    return image.copy(interpretation="srgb").flatten(background=list(background))
+
+
+def reason(fault: Exception) -> str:
+    """What libvips says went wrong, in one line and without file names."""
+    lines = (re.sub(r"/\S+", "the file", line.strip()) for line in str(fault).splitlines())
+    return "; ".join(dict.fromkeys(line for line in lines if line))[:300]
 
 
 def flat(image: Pixels) -> Pixels:
@@ -153,3 +206,8 @@ def tiff_page(fd: int, page: int, max_pixels: int) -> Pixels:
     if image.width * image.height > max_pixels:
         raise UnsupportedFormat(f"page {page} is too large: {image.width} x {image.height}")
     return flat(image)
+
+
+def tiff_level(fd: int, page: int, sub: int) -> Pixels:
+    """A tiled page of a TIFF that is open as `fd`, or one of its SubIFDs (-1: itself). Reads the tiles that are touched."""
+    return flat(pyvips.Image.tiffload(f"/proc/self/fd/{fd}", page=page, subifd=sub, fail_on="warning"))

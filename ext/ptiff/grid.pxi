@@ -48,22 +48,20 @@ cdef class Grid:
         free(self.counts)
 
     cdef int load(self, Directory directory) except -1:
-        cdef uint64_t value = 0
+        self.column(directory, TILE_BYTE_COUNTS)
         cdef uint64_t i
-        cdef int width = column_width(directory, TILE_OFFSETS)
-        cdef bytes data = directory.raw(TILE_OFFSETS, self.cells)
-        cdef Span span = span_of(data, directory.layout.big)
         for i in range(self.cells):
-            if span_uint(&span, i * width, width, &self.offsets[i]) != OK:
-                raise TiffError(f"the tile offsets of directory {directory.index} are cut off")
-        width = column_width(directory, TILE_BYTE_COUNTS)
-        cdef bytes sizes = directory.raw(TILE_BYTE_COUNTS, self.cells)
-        span = span_of(sizes, directory.layout.big)
-        for i in range(self.cells):
-            if span_uint(&span, i * width, width, &value) != OK:
-                raise TiffError(f"the tile byte counts of directory {directory.index} are cut off")
             # Over the cap either way: the tile is refused when it is asked for.
-            self.counts[i] = <uint32_t>min(value, <uint64_t>0xFFFFFFFF)
+            self.counts[i] = <uint32_t>min(self.offsets[i], <uint64_t>0xFFFFFFFF)
+        self.column(directory, TILE_OFFSETS)
+        return 0
+
+    cdef int column(self, Directory directory, int tag) except -1:
+        """Fills `offsets` with the values of `tag`."""
+        cdef bytes data = directory.raw(tag, self.cells)
+        cdef Span span = span_of(data, directory.layout.big)
+        if span_column(&span, column_width(directory, tag), self.cells, self.offsets) != OK:
+            raise TiffError(f"the values of tag {tag} of directory {directory.index} are cut off")
         return 0
 
     def expect(self, bytes head not None, uint32_t width, uint32_t height, uint32_t components) -> None:

@@ -2,13 +2,14 @@
 
 from ptiffserve._ptiff import TiffError, walk
 from ptiffserve.errors import SlideUnreadable
-from ptiffserve.readers import philips, tiled
+from ptiffserve.readers import openslide, philips, tiled
 from ptiffserve.readers.base import Format, Probe, Reader
 from ptiffserve.sources.base import Source
 
 FORMATS: tuple[Format, ...] = (
     Format("philips", philips.detect, philips.open),
     Format("tiled", tiled.detect, tiled.open),
+    Format("openslide", openslide.detect, openslide.open),
 )
 
 
@@ -26,13 +27,14 @@ def probe(source: Source, name: str) -> Probe:
 def open_slide(source: Source, name: str) -> Reader:
     """The reader for a source; `name` is what errors call it. SlideUnreadable, with every format's reason, where none fits."""
     probed = probe(source, name)
-    reasons = []
+    reasons = [probed.fault] if probed.fault else []
     for form in FORMATS:
         reason = form.detect(probed)
         if not reason:
             return _opened(form, probed)
-        reasons.append(f"{form.name}: {reason}")
-    raise SlideUnreadable(name, probed.fault or "; ".join(reasons))
+        if reason not in reasons:
+            reasons.append(f"{form.name}: {reason}")
+    raise SlideUnreadable(name, "; ".join(reasons))
 
 
 def _opened(form: Format, probed: Probe) -> Reader:

@@ -1,7 +1,8 @@
 """The reader seam: what every slide format supplies, and what a detector is shown."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from ptiffserve._ptiff import Directory
 from ptiffserve.encode import Pixels
@@ -40,16 +41,19 @@ class Reader(Protocol):
         """(stored, sparse, truncated) tiles of each level."""
 
 
-class Probe(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Probe:
     """A file on its way to becoming a reader: parsed once as a TIFF, shown to every format in turn.
 
     `directories` is empty where the file is no TIFF; `fault` then says why, or what is wrong behind the first directory.
+    `noted` is what a format's detect found out and its open need not find out again.
     """
 
     source: Source
     name: str
     directories: list[Directory]
     fault: str
+    noted: dict[str, Any] = field(default_factory=dict)
 
 
 class Format(NamedTuple):

@@ -35,7 +35,7 @@ def detect(probe: Probe) -> str:
     if not first.text(SOFTWARE, 64).startswith("Philips"):
         return "its Software tag does not begin with Philips"
     try:
-        _document(first)
+        probe.noted["philips"] = _document(first)
     except NotPhilips as error:
         return str(error)
     return ""
@@ -43,7 +43,7 @@ def detect(probe: Probe) -> str:
 
 def open(probe: Probe) -> TiffReader:
     """SlideUnreadable where there is not exactly one WSI in the XML, or no level that fits the others."""
-    document = _document(probe.directories[0])
+    document: Document = probe.noted["philips"]
     if sum(image.kind == "WSI" for image in document.images) != 1:
         raise SlideUnreadable(probe.name, "philips: its XML does not describe exactly one WSI")
     levels, grids = _levels(probe, _scaled(_planes(probe), document))
@@ -56,7 +56,7 @@ def open(probe: Probe) -> TiffReader:
 def _document(first: Directory) -> Document:
     if first.count(DESCRIPTION) > philips_xml.MAX_DOCUMENT:
         raise NotPhilips("its description is too long to be Philips's")
-    return philips_xml.parse(first.text(DESCRIPTION, philips_xml.MAX_DOCUMENT))
+    return philips_xml.parse(first.blob(DESCRIPTION, philips_xml.MAX_DOCUMENT))
 
 
 def _planes(probe: Probe) -> list[Plane]:
@@ -163,7 +163,7 @@ def _from_directory(directory: Directory, probe: Probe) -> Picture:
 
 def _from_xml(probe: Probe, name: str, kind: str) -> Picture:
     def load() -> bytes:
-        text = probe.directories[0].text(DESCRIPTION, philips_xml.MAX_DOCUMENT)
+        text = probe.directories[0].blob(DESCRIPTION, philips_xml.MAX_DOCUMENT)
         data = philips_xml.picture(text, kind)
         if data[:2] != b"\xff\xd8":
             raise NotFound(f"the {name} in the slide's XML is not a JPEG")

@@ -15,8 +15,9 @@ MAX_BARCODE = 4096
 # A DOCTYPE must be seen before much of what follows it is parsed: expat goes on to the end of what it was given.
 _CHUNK = 1 << 18
 _IMAGE_DATA = "PIM_DP_IMAGE_DATA"
-# How a JPEG begins in base64. Only these characters are kept of a picture that was not asked for: others are megabytes.
+# How a JPEG begins in base64. No more than the beginning is kept of a picture that was not asked for.
 _JPEG = "/9j/"
+_BEGINNING = 64
 _WANTED = {
     "PIM_DP_IMAGE_TYPE",
     "PIM_DP_UFS_BARCODE",
@@ -60,14 +61,35 @@ class Document:
         return next((image for image in self.images if image.kind == kind and image.has_jpeg), None)
 
 
-def parse(text: str) -> Document:
+def parse(stored: bytes) -> Document:
     """The document without its pictures. NotPhilips for anything else, and for any DOCTYPE."""
-    return _Walk().run(text)
+    return _Walk().run(_text(_without_pictures(stored)))
 
 
-def picture(text: str, kind: str) -> bytes:
+def _text(stored: bytes) -> bytes:
+    """As far as the first NUL, and UTF-8 in any case."""
+    return stored.split(b"\0", 1)[0].decode("utf-8", "replace").lstrip("\ufeff \t\r\n").encode("utf-8")
+
+
+def _without_pictures(stored: bytes) -> bytes:
+    """Only the beginning of each picture's base64: no parser need see the megabytes of them."""
+    kept, at = [], 0
+    while (name := stored.find(_IMAGE_DATA.encode(), at)) >= 0:
+        start = stored.find(b">", name) + 1
+        end = stored.find(b"<", start)
+        beginning = stored[start : start + _BEGINNING]
+        if not start or end < start + _BEGINNING or b"&" in beginning:
+            kept.append(stored[at : name + 1])
+            at = name + 1
+        else:
+            kept.append(stored[at : start + _BEGINNING])
+            at = end
+    return b"".join([*kept, stored[at:]])
+
+
+def picture(stored: bytes, kind: str) -> bytes:
     """The JPEG of the first image of `kind` that has one, b"" where there is none or its base64 is junk."""
-    found = _Walk(want=kind).run(text).pictured(kind)
+    found = _Walk(want=kind).run(_text(stored)).pictured(kind)
     return unbase64(found.data) if found else b""
 
 
@@ -112,7 +134,7 @@ class _Walk:
         self._names: list[str] = []
         self._text: list[str] = []
 
-    def run(self, text: str) -> Document:
+    def run(self, data: bytes) -> Document:
         parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = _refuse
@@ -120,7 +142,6 @@ class _Walk:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         try:
-            data = text.lstrip("\ufeff \t\r\n").encode("utf-8", "replace")
             for start in range(0, len(data), _CHUNK):
                 parser.Parse(data[start : start + _CHUNK], False)
             parser.Parse(b"", True)
