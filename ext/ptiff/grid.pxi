@@ -11,15 +11,32 @@ cdef uint64_t MAX_TILES = 1 << 24
 cdef uint64_t MAX_NOW_BYTES = 1 << 20
 
 
+cdef struct Column:
+    # One of the two arrays of a tile table, as it lies in the file.
+    Span span
+    int width
+
+
+cdef int column_of(Directory directory, int tag, bytes data, uint64_t cells, Column *out) except -1:
+    """`data`: the values of `tag`, which the caller keeps alive."""
+    out.width = column_width(directory, tag)
+    out.span = span_of(data, directory.layout.big)
+    if out.span.size != cells * out.width:
+        raise TiffError(f"the values of tag {tag} of directory {directory.index} are cut off")
+    return 0
+
+
 @cython.final
 cdef class Grid:
-    """Where each tile of a level lies: 12 bytes a tile, and the prefix that makes any of them a whole JPEG.
+    """Where each tile of a level lies: its table as stored (at most 16 bytes a tile, nothing is computed at opening), and
+    the prefix that makes any of its tiles a whole JPEG.
 
     A tile outside the table, or with a byte count of 0, is sparse: `tile` and `tile_now` give b"" for it.
     """
-    cdef uint64_t *offsets
-    cdef uint32_t *counts
-    cdef uint64_t cells               # entries in both arrays; cols * rows may be more (missing rows are sparse)
+    cdef tuple tables                 # the bytes that the columns are spans of
+    cdef Column offsets
+    cdef Column counts
+    cdef uint64_t cells               # entries in both columns; cols * rows may be more (missing rows are sparse)
     cdef Frame frame
     cdef bytes head
     cdef str slide
@@ -37,32 +54,14 @@ cdef class Grid:
         self.cells = min(directory.count(TILE_OFFSETS), directory.count(TILE_BYTE_COUNTS), wanted)
         if not 0 < self.cells <= MAX_TILES:
             raise TiffError(f"directory {directory.index} has {self.cells} tiles with offset and byte count")
-        self.offsets = <uint64_t *>malloc(self.cells * sizeof(uint64_t))
-        self.counts = <uint32_t *>malloc(self.cells * sizeof(uint32_t))
-        if self.offsets == NULL or self.counts == NULL:
-            raise MemoryError
-        self.load(directory)
+        self.tables = directory.raw(TILE_OFFSETS, self.cells), directory.raw(TILE_BYTE_COUNTS, self.cells)
+        column_of(directory, TILE_OFFSETS, self.tables[0], self.cells, &self.offsets)
+        column_of(directory, TILE_BYTE_COUNTS, self.tables[1], self.cells, &self.counts)
 
-    def __dealloc__(self):
-        free(self.offsets)
-        free(self.counts)
-
-    cdef int load(self, Directory directory) except -1:
-        self.column(directory, TILE_BYTE_COUNTS)
-        cdef uint64_t i
-        for i in range(self.cells):
-            # Over the cap either way: the tile is refused when it is asked for.
-            self.counts[i] = <uint32_t>min(self.offsets[i], <uint64_t>0xFFFFFFFF)
-        self.column(directory, TILE_OFFSETS)
-        return 0
-
-    cdef int column(self, Directory directory, int tag) except -1:
-        """Fills `offsets` with the values of `tag`."""
-        cdef bytes data = directory.raw(tag, self.cells)
-        cdef Span span = span_of(data, directory.layout.big)
-        if span_column(&span, column_width(directory, tag), self.cells, self.offsets) != OK:
-            raise TiffError(f"the values of tag {tag} of directory {directory.index} are cut off")
-        return 0
+    cdef void look(self, uint64_t cell, uint64_t *offset, uint64_t *count) noexcept nogil:
+        """Both entries of a cell below `cells`."""
+        span_uint(&self.offsets.span, cell * self.offsets.width, self.offsets.width, offset)
+        span_uint(&self.counts.span, cell * self.counts.width, self.counts.width, count)
 
     def expect(self, bytes head not None, uint32_t width, uint32_t height, uint32_t components) -> None:
         """Says what each tile must be: `head` from `prefix()`, the frame's size in pixels and its number of components."""
@@ -72,21 +71,24 @@ cdef class Grid:
 
     def nbytes(self) -> int:
         """Bytes of memory that the table takes."""
-        return self.cells * (sizeof(uint64_t) + sizeof(uint32_t))
+        return self.cells * (self.offsets.width + self.counts.width)
 
     def locate(self, uint64_t col, uint64_t row) -> tuple:
         """(offset, byte count) of a tile in the file; (0, 0) where it is sparse or outside the table."""
         if col >= self.cols or row >= self.rows or row * self.cols + col >= self.cells:
             return 0, 0
-        return self.offsets[row * self.cols + col], self.counts[row * self.cols + col]
+        cdef uint64_t offset = 0, count = 0
+        self.look(row * self.cols + col, &offset, &count)
+        return offset, count
 
     def census(self, uint64_t file_size) -> tuple:
         """(stored, sparse, truncated) tiles; truncated ones reach past `file_size`."""
-        cdef uint64_t i, stored = 0, cut = 0
+        cdef uint64_t i, offset = 0, count = 0, stored = 0, cut = 0
         for i in range(self.cells):
-            if self.counts[i] == 0:
+            self.look(i, &offset, &count)
+            if count == 0:
                 continue
-            if self.offsets[i] > file_size or self.counts[i] > file_size - self.offsets[i]:
+            if offset > file_size or count > file_size - offset:
                 cut += 1
             else:
                 stored += 1
@@ -94,9 +96,10 @@ cdef class Grid:
 
     def first_stored(self):
         """(col, row) of the first tile that is not sparse, or None."""
-        cdef uint64_t i
+        cdef uint64_t i, offset = 0, count = 0
         for i in range(self.cells):
-            if self.counts[i]:
+            self.look(i, &offset, &count)
+            if count:
                 return i % self.cols, i // self.cols
         return None
 
@@ -124,12 +127,11 @@ cdef class Grid:
 
     cdef fetch(self, File file, uint64_t col, uint64_t row, bint now):
         """One allocation: the tile is read so that its SOI falls on the last two bytes of the prefix."""
-        cdef uint64_t offset, count, lead
+        cdef uint64_t offset = 0, count = 0, lead
         cdef int code
         if col >= self.cols or row >= self.rows or row * self.cols + col >= self.cells:
             return b""
-        offset = self.offsets[row * self.cols + col]
-        count = self.counts[row * self.cols + col]
+        self.look(row * self.cols + col, &offset, &count)
         if count == 0:
             return b""
         if offset > file.pin.size or count > file.pin.size - offset or count > MAX_TILE_BYTES:

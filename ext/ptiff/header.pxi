@@ -4,6 +4,8 @@ cdef int MAX_DIRECTORIES = 4096
 # libtiff's cap for one directory; and a cap for all, because directories may overlap and each entry costs 200 bytes here.
 cdef uint64_t MAX_ENTRIES = 4096
 cdef uint64_t MAX_ALL_ENTRIES = 1 << 17
+# Values up to this many bytes are read from the file once: descriptions and JPEG tables are looked at several times.
+cdef uint64_t MAX_KEPT = 1024
 # Bytes per value of each field type, 0 for types that do not exist.
 cdef uint8_t[19] TYPE_WIDTH = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8]
 cdef enum:
@@ -41,7 +43,7 @@ cdef class Directory:
     """One image file directory. Values are read when asked for, and only from inside the file."""
     cdef Layout layout
     cdef object read
-    cdef dict entries                  # tag -> (type, count, bytes of the value field)
+    cdef dict entries                  # tag -> (type, count, bytes of the value field, or of the value once it was read)
     cdef readonly uint64_t offset
     cdef readonly int index
 
@@ -70,7 +72,10 @@ cdef class Directory:
         start = self.layout.number(field, 0, 8 if self.layout.bigtiff else 4)
         if start > self.layout.file_size or total * width > self.layout.file_size - start:
             raise TiffError(f"the values of tag {tag} of directory {self.index} lie outside the file")
-        return read_exactly(self.read, start, min(total, limit) * width)
+        cdef bytes data = read_exactly(self.read, start, min(total, limit) * width)
+        if total <= limit and total * width <= MAX_KEPT:
+            self.entries[tag] = kind, count, data
+        return data
 
     def ints(self, int tag, uint64_t limit=65536) -> tuple:
         """At most `limit` values of an integer tag, () where absent. TiffError where the tag has another type."""

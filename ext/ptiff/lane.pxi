@@ -222,7 +222,7 @@ cdef bytes row_answer(Row row, bytes start, uint64_t col, uint64_t line, const t
     cdef uint64_t offset = 0, count = 0
     cdef uint64_t cell = line * row.grid.cols + col
     if col < row.grid.cols and line < row.grid.rows and cell < row.grid.cells:
-        offset, count = row.grid.offsets[cell], row.grid.counts[cell]
+        row.grid.look(cell, &offset, &count)
     if count == 0:
         return row_head(row, start, b"blank", col, line, len(row.blank)) + row.blank
     if count > MAX_NOW_BYTES or offset > row.file.pin.size or count > row.file.pin.size - offset:

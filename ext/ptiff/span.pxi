@@ -1,12 +1,5 @@
 # Bounds-checked, byte-order-aware reads. Every byte of a file's header goes through here.
 
-cdef extern from *:
-    """
-    #define LITTLE (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
-    """
-    bint LITTLE   # the machine's own byte order
-
-
 cdef struct Span:
     const uint8_t *data
     uint64_t size
@@ -22,23 +15,6 @@ cdef inline int span_uint(const Span *span, uint64_t at, int width, uint64_t *ou
     for i in range(width):
         value = (value << 8) | span.data[at + (i if span.big else width - 1 - i)]
     out[0] = value
-    return OK
-
-
-cdef int span_column(const Span *span, int width, uint64_t count, uint64_t *out) noexcept nogil:
-    """The first `count` unsigned integers of `width` bytes. One check for all of them: tile tables have 100,000 rows."""
-    cdef uint64_t i
-    if count > span.size // width:
-        return OUTSIDE
-    if LITTLE and not span.big and width == 8:
-        memcpy(out, span.data, count * 8)
-    elif not span.big and width == 4:
-        for i in range(count):
-            out[i] = (<uint64_t>span.data[4 * i] | <uint64_t>span.data[4 * i + 1] << 8
-                      | <uint64_t>span.data[4 * i + 2] << 16 | <uint64_t>span.data[4 * i + 3] << 24)
-    else:
-        for i in range(count):
-            span_uint(span, i * width, width, &out[i])
     return OK
 
 

@@ -4,26 +4,17 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
-from typing import NoReturn
-from xml.parsers import expat
+from xml.etree.ElementTree import Element, ParseError, XMLParser, fromstring
 
 # Philips-2.tiff keeps 844 kB of macro picture in it; twenty times that is no description any more.
 MAX_DOCUMENT = 16 << 20
 # A real one has a few hundred, seven deep.
 MAX_ELEMENTS = 20_000
 MAX_BARCODE = 4096
-# A DOCTYPE must be seen before much of what follows it is parsed: expat goes on to the end of what it was given.
-_CHUNK = 1 << 18
 _IMAGE_DATA = "PIM_DP_IMAGE_DATA"
 # How a JPEG begins in base64. No more than the beginning is kept of a picture that was not asked for.
 _JPEG = "/9j/"
 _BEGINNING = 64
-_WANTED = {
-    "PIM_DP_IMAGE_TYPE",
-    "PIM_DP_UFS_BARCODE",
-    "DICOM_PIXEL_SPACING",
-    _IMAGE_DATA,
-}
 
 
 class NotPhilips(ValueError):
@@ -63,7 +54,7 @@ class Document:
 
 def parse(stored: bytes) -> Document:
     """The document without its pictures. NotPhilips for anything else, and for any DOCTYPE."""
-    return _Walk().run(_text(_without_pictures(stored)))
+    return _read(_text(_without_pictures(stored)))
 
 
 def _text(stored: bytes) -> bytes:
@@ -89,7 +80,7 @@ def _without_pictures(stored: bytes) -> bytes:
 
 def picture(stored: bytes, kind: str) -> bytes:
     """The JPEG of the first image of `kind` that has one, b"" where there is none or its base64 is junk."""
-    found = _Walk(want=kind).run(_text(stored)).pictured(kind)
+    found = _read(_text(stored)).pictured(kind)
     return unbase64(found.data) if found else b""
 
 
@@ -123,80 +114,43 @@ def spacing(value: str) -> tuple[float, float] | None:
     return (row, column) if 0 < row < 1e3 and 0 < column < 1e3 else None
 
 
-class _Walk:
-    """One pass of expat over the text: a stack of ObjectTypes, the attribute being read, and what it said."""
-
-    def __init__(self, want: str = "") -> None:
-        self.document = Document()
-        self._want = want
-        self._elements = 0
-        self._objects: list[str] = []
-        self._names: list[str] = []
-        self._text: list[str] = []
-
-    def run(self, data: bytes) -> Document:
-        parser = expat.ParserCreate("utf-8")
-        parser.buffer_text = True
-        parser.StartDoctypeDeclHandler = _refuse
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._characters
-        try:
-            for start in range(0, len(data), _CHUNK):
-                parser.Parse(data[start : start + _CHUNK], False)
-            parser.Parse(b"", True)
-        except expat.ExpatError as error:
-            raise NotPhilips(f"its description is not well-formed XML: {error}") from error
-        return self.document
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        if not self._objects and (name != "DataObject" or attributes.get("ObjectType") != "DPUfsImport"):
-            raise NotPhilips("its description is not a DPUfsImport document")
-        self._elements += 1
-        if self._elements > MAX_ELEMENTS:
-            raise NotPhilips("its description has too many elements to be Philips's")
-        if name == "DataObject":
-            self._objects.append(attributes.get("ObjectType", ""))
-            if self._objects[-1] == "DPScannedImage":
-                self.document.images.append(Image())
-            elif self._objects[-1] == "PixelDataRepresentation" and self.document.images:
-                self.document.images[-1].levels.append(None)
-        self._names.append(attributes.get("Name", "") if name == "Attribute" else "")
-        self._text.clear()
-
-    def _characters(self, text: str) -> None:
-        if not self._names or self._names[-1] not in _WANTED:
-            return
-        if self._names[-1] != _IMAGE_DATA or self._may_be_wanted():
-            self._text.append(text)
-        elif len("".join(self._text)) < len(_JPEG):
-            self._text.append(text.strip()[: len(_JPEG)])
-
-    def _may_be_wanted(self) -> bool:
-        """Whether the image being read is of the wanted kind, as far as it has been said yet."""
-        images = self.document.images
-        return bool(self._want and images and images[-1].kind in ("", self._want))
-
-    def _end(self, name: str) -> None:
-        attribute, value = self._names.pop(), "".join(self._text)
-        self._text.clear()
-        if name == "DataObject":
-            self._objects.pop()
-        elif attribute == "PIM_DP_UFS_BARCODE" and len(value) <= MAX_BARCODE:
-            self.document.barcode = self.document.barcode or barcode_text(value)
-        elif attribute in _WANTED and self.document.images:
-            self._note(attribute, value, self.document.images[-1])
-
-    def _note(self, attribute: str, value: str, image: Image) -> None:
-        if attribute == "PIM_DP_IMAGE_TYPE":
-            image.kind = value.strip()
-        elif attribute == _IMAGE_DATA:
-            image.data = value
-        elif attribute == "DICOM_PIXEL_SPACING" and self._objects[-1] == "DPScannedImage":
-            image.spacing = spacing(value)
-        elif attribute == "DICOM_PIXEL_SPACING" and self._objects[-1] == "PixelDataRepresentation" and image.levels:
-            image.levels[-1] = spacing(value)
+def _tree(data: bytes) -> Element:
+    """The root element. Everything that would make a parser work for long is refused before it starts."""
+    if b"<!DOCTYPE" in data:
+        raise NotPhilips("its description has a DOCTYPE, which Philips never writes")
+    if data.count(b"<") > 2 * MAX_ELEMENTS or data.count(b"=") > 4 * MAX_ELEMENTS:
+        raise NotPhilips("its description has too many elements to be Philips's")
+    try:
+        root = fromstring(data, XMLParser(encoding="utf-8"))  # noqa: S314 - entities need a DOCTYPE
+    except ParseError as error:
+        raise NotPhilips(f"its description is not well-formed XML: {error}") from error
+    if root.tag != "DataObject" or root.get("ObjectType") != "DPUfsImport":
+        raise NotPhilips("its description is not a DPUfsImport document")
+    return root
 
 
-def _refuse(*_: object) -> NoReturn:
-    raise NotPhilips("its description has a DOCTYPE, which Philips never writes")
+def _read(data: bytes) -> Document:
+    root = _tree(data)
+    images = [_image(each) for each in root.iter("DataObject") if each.get("ObjectType") == "DPScannedImage"]
+    barcodes = (each.text or "" for each in root.iter("Attribute") if each.get("Name") == "PIM_DP_UFS_BARCODE")
+    return Document(next((barcode_text(text) for text in barcodes if 0 < len(text) <= MAX_BARCODE), ""), images)
+
+
+def _image(scanned: Element) -> Image:
+    image = Image()
+    for attribute in scanned.iterfind("Attribute"):
+        name, text = attribute.get("Name"), attribute.text or ""
+        if name == "PIM_DP_IMAGE_TYPE":
+            image.kind = text.strip()
+        elif name == _IMAGE_DATA:
+            image.data = text
+        elif name == "DICOM_PIXEL_SPACING":
+            image.spacing = spacing(text)
+    levels = (each for each in scanned.iter("DataObject") if each.get("ObjectType") == "PixelDataRepresentation")
+    image.levels = [_level_spacing(level) for level in levels]
+    return image
+
+
+def _level_spacing(level: Element) -> tuple[float, float] | None:
+    texts = [each.text or "" for each in level.iterfind("Attribute") if each.get("Name") == "DICOM_PIXEL_SPACING"]
+    return spacing(texts[-1]) if texts else None
