@@ -41,13 +41,13 @@ class Api:
             query = self._query(request)
             page = await asyncio.to_thread(self._catalogue.page, query)
         except PtiffserveError as fault:
-            return _failed(fault)
+            return failed(fault)
         return _json({"slides": [self._record(slide) for slide in page.slides], "next": page.next or None})
 
     async def slide(self, request: Request) -> Response:
         slide = await asyncio.to_thread(self._catalogue.get, request.path_params["name"])
         if slide is None or slide.store not in self._stores:
-            return _failed(NotFound("no such slide"))
+            return failed(NotFound("no such slide"))
         return _json(self._record(slide))
 
     def _query(self, request: Request) -> Query:
@@ -108,6 +108,7 @@ def _json(said: object) -> Response:
     return Response(msgspec.json.encode(said), media_type="application/json", headers={"cache-control": "no-cache"})
 
 
-def _failed(fault: PtiffserveError) -> Response:
+def failed(fault: PtiffserveError) -> Response:
+    """The contract's JSON error, for Starlette."""
     answer = wire.error(fault)
     return Response(answer.body, answer.status, {k.decode(): v.decode() for k, v in answer.headers})

@@ -8,23 +8,27 @@ from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ptiffserve import encode
-from ptiffserve.api import Api
+from ptiffserve.api import Api, failed
 from ptiffserve.auth.open import Open
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.config import Config, Store, catalogue_path
 from ptiffserve.endpoint import Endpoint
-from ptiffserve.errors import ConfigError
+from ptiffserve.errors import ConfigError, NotFound
 from ptiffserve.lane import Shortcut
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.slide import Slide
 from ptiffserve.sync.watch import Watch, refresh
 from ptiffserve.viewer import routes as viewer_routes
+from ptiffserve.wire import MethodNotAllowed
 
 # How the parent process hands its settings to workers that uvicorn starts anew.
 CONFIG_VARIABLE = "PTIFFSERVE_CONFIG_JSON"
@@ -68,9 +72,17 @@ def create_app(config: Config) -> Endpoint:
     endpoint.rest = Starlette(
         routes=[api.health_route] if config.server.tiles_only else [*api.routes(), *viewer_routes],
         middleware=[Middleware(CORSMiddleware, allow_origins=config.server.cors, allow_methods=["GET", "HEAD"])],
+        exception_handlers={404: _refused, 405: _refused},
         lifespan=lifespan,
     )
     return endpoint
+
+
+async def _refused(request: Request, exception: Exception) -> Response:
+    """Starlette's own 404 and 405, as the JSON that every other error is."""
+    if isinstance(exception, HTTPException) and exception.status_code == 405:
+        return failed(MethodNotAllowed(f"{request.method} is not answered here"))
+    return failed(NotFound("no such page"))
 
 
 def from_environment() -> Endpoint:

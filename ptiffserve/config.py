@@ -57,12 +57,32 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     memory: int = 512 << 20
 
 
+# Tiled TIFFs, and what OpenSlide opens: Aperio, Hamamatsu, Leica, Ventana, Mirax, Zeiss, Sakura, DICOM.
+ENDINGS = [
+    "tif",
+    "tiff",
+    "ptif",
+    "ptiff",
+    "svs",
+    "ndpi",
+    "vms",
+    "vmu",
+    "scn",
+    "bif",
+    "mrxs",
+    "czi",
+    "zvi",
+    "svslide",
+    "dcm",
+]
+
+
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """A folder of slides. `poll`: least seconds between two looks at it."""
 
     root: str
     label: str = ""
-    include: list[str] = field(default_factory=lambda: ["*.tif", "*.tiff", "*.ptif", "*.ptiff", "*.svs"])
+    include: list[str] = field(default_factory=lambda: [f"*.{ending}" for ending in ENDINGS])
     exclude: list[str] = field(default_factory=list)
     poll: float = 1.0
 

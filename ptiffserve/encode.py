@@ -144,11 +144,26 @@ def cut(image: Pixels, box: Box) -> Pixels:
     return image.crop(box.x, box.y, box.width, box.height)
 
 
-def resample(image: Pixels, size: Size) -> Pixels:
-    """To exactly `size`: Lanczos3 down, bicubic up."""
-    if (image.width, image.height) == (size.width, size.height):
+def shifted(image: Pixels, x: float, y: float) -> Pixels:
+    """The picture from the point (x, y) on, which may lie inside a pixel; the last pixels go on past the edge."""
+    if x == 0 and y == 0:
         return image
-    return image.thumbnail_image(size.width, height=size.height, size="force")
+    area = [0, 0, max(1, image.width - int(x)), max(1, image.height - int(y))]
+    bicubic = pyvips.Interpolate.new("bicubic")
+    return image.affine([1, 0, 0, 1], odx=-x, ody=-y, oarea=area, interpolate=bicubic, extend="copy")
+
+
+def resample(image: Pixels, width: float, height: float, size: Size) -> Pixels:
+    """Its first `width` x `height` pixels, which need not be whole, at exactly `size`: Lanczos3 down, bicubic up."""
+    if (width, height) == (image.width, image.height) == (size.width, size.height):
+        return image
+    if (width, height) == (image.width, image.height):
+        return image.thumbnail_image(size.width, height=size.height, size="force")
+    # The edge is carried on far enough that rounding cannot leave the result a pixel short.
+    more_x, more_y = (1 + int(2 * extent / pixels) for extent, pixels in ((width, size.width), (height, size.height)))
+    image = image.embed(0, 0, image.width + more_x, image.height + more_y, extend="copy")
+    image = image.resize(size.width / width, vscale=size.height / height)
+    return image.crop(0, 0, size.width, size.height)
 
 
 def place(image: Pixels, x: int, y: int, size: Size) -> Pixels:

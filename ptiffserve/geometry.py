@@ -118,7 +118,27 @@ def best_level(pyramid: Pyramid, box: Box, size: Size) -> int:
     return chosen
 
 
-def covering(start: float, end: float, limit: int) -> tuple[int, int]:
-    """The whole pixels (first, count) that cover [start, end), inside 0..limit, at least one."""
-    first = min(max(0, int(start + 1e-6)), limit - 1)
-    return first, max(1, min(limit, ceil(end - 1e-6)) - first)
+class Window(Struct, frozen=True, gc=False):
+    """Whole pixels of one axis (`first`, `count`) and the part of them that was asked for: `extent` pixels from `start`."""
+
+    first: int
+    count: int
+    start: float
+    extent: float
+
+
+# What a resampling filter reads beside the pixels that it is asked for.
+MARGIN = 3
+
+
+def window(start: float, extent: float, limit: int) -> Window:
+    """The whole pixels inside 0..limit that cover `extent` pixels from `start`, at least one; with a margin where the
+    window cuts pixels. Closer to a whole pixel than a millionth is on it."""
+    end = start + extent
+    first, last = int(start + 1e-6), ceil(end - 1e-6)
+    if abs(start - first) < 1e-6 and abs(end - last) < 1e-6:
+        first = min(first, limit - 1)
+        count = max(1, min(last, limit) - first)
+        return Window(first, count, 0.0, float(count))
+    first = max(0, min(first, limit - 1) - MARGIN)
+    return Window(first, min(limit, last + MARGIN) - first, start - first, extent)

@@ -13,7 +13,7 @@ from ptiffserve import _jpeg, encode, readers
 from ptiffserve.address import Associated, Blob, Plan, Tile, View, pyramid_of, tile_of
 from ptiffserve.encode import PixelFault, Pixels
 from ptiffserve.errors import Overloaded, SlideChanged, TileCorrupt
-from ptiffserve.geometry import Box, Size, best_level, clip, covering, fit, scaled
+from ptiffserve.geometry import Box, Size, best_level, clip, fit, scaled, window
 from ptiffserve.readers.base import Reader
 from ptiffserve.slide import Fingerprint, Slide
 from ptiffserve.sources.file import FileSource, inside
@@ -168,20 +168,21 @@ def _scaled_view(view: View, reader: Reader) -> Pixels:
     if inner.width <= 0 or inner.height <= 0:
         return encode.canvas(view.size)
     index = best_level(reader.pyramid, view.box, view.size)
+    box, size = view.box, view.size
+    part = Size(scaled(inner.width, size.width, box.width), scaled(inner.height, size.height, box.height))
+    image = _resampled(inner, part, index, reader)
+    at_x, at_y = (inner.x - box.x) * size.width // box.width, (inner.y - box.y) * size.height // box.height
+    return encode.place(image, at_x, at_y, size)
+
+
+def _resampled(box: Box, size: Size, index: int, reader: Reader) -> Pixels:
+    """A box inside the slide, from a level whose pixels it may cut, at exactly `size`."""
     base, level = reader.pyramid.size, reader.pyramid.levels[index].size
-    x, width = covering(
-        inner.x * level.width / base.width, (inner.x + inner.width) * level.width / base.width, level.width
-    )
-    y, height = covering(
-        inner.y * level.height / base.height, (inner.y + inner.height) * level.height / base.height, level.height
-    )
-    image = reader.pixels(index, Box(x, y, width, height))
-    box = view.box
-    if inner == box:
-        return encode.resample(image, view.size)
-    part = Size(scaled(inner.width, view.size.width, box.width), scaled(inner.height, view.size.height, box.height))
-    at_x, at_y = (inner.x - box.x) * view.size.width // box.width, (inner.y - box.y) * view.size.height // box.height
-    return encode.place(encode.resample(image, part), at_x, at_y, view.size)
+    across = window(box.x * level.width / base.width, box.width * level.width / base.width, level.width)
+    down = window(box.y * level.height / base.height, box.height * level.height / base.height, level.height)
+    image = reader.pixels(index, Box(across.first, down.first, across.count, down.count))
+    image = encode.shifted(image, across.start, down.start)
+    return encode.resample(image, across.extent, down.extent, size)
 
 
 def _associated(asked: Associated, reader: Reader) -> Blob:
@@ -192,5 +193,5 @@ def _associated(asked: Associated, reader: Reader) -> Blob:
     media_type = encode.media_type(asked.format)
     image = encode.decode(data)
     if asked.size is not None:
-        image = encode.resample(image, fit(Size(image.width, image.height), asked.size))
+        image = encode.resample(image, image.width, image.height, fit(Size(image.width, image.height), asked.size))
     return Blob(encode.encode(image, asked.format), media_type, "render")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -72,8 +73,13 @@ def not_modified(tag: str, mtime_ns: int, cache_control: str) -> Response:
 
 
 def _validators(tag: str, mtime_ns: int, cache_control: str) -> Headers:
-    modified = formatdate(mtime_ns // 1_000_000_000, usegmt=True).encode()
+    modified = _http_date(mtime_ns // 1_000_000_000)
     return [(b"etag", tag.encode()), (b"last-modified", modified), (b"cache-control", cache_control.encode())]
+
+
+@lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()
 
 
 def unchanged(headers: dict[bytes, bytes], tag: str, mtime_ns: int | None) -> bool:

@@ -14,20 +14,22 @@ from hypothesis import strategies as st
 from pages import LONG, Page
 
 from ptiffserve.geometry import (
+    MARGIN,
     Box,
     Level,
     Pyramid,
     Size,
+    Window,
     best_level,
     ceil_div,
     clip,
-    covering,
     downsample,
     fit,
     log2_ceil,
     scaled,
     tiles_across,
     whole_scale,
+    window,
 )
 
 Sizes = Sequence[tuple[int, int]]
@@ -296,27 +298,28 @@ def test_clip(x: int, y: int, width: int, height: int, across: int, down: int) -
 
 
 @given(st.data())
-def test_covering(data: st.DataObject) -> None:
-    """Fractions of a level whose sides come from integers: no pixel that is touched is left out, none taken twice."""
+def test_window(data: st.DataObject) -> None:
+    """Fractions of a level whose sides come from integers: no pixel that is touched is left out, and it begins exactly."""
     base, d = data.draw(st.integers(1, 200_000)), data.draw(st.integers(1, 512))
     limit = max(1, base // d)
     start = data.draw(st.integers(0, base - 1))
-    end = start + data.draw(st.integers(1, base - start))
-    first, count = covering(start * limit / base, end * limit / base, limit)
-    exact_first, exact_end = Fraction(start * limit, base), Fraction(end * limit, base)
-    assert 0 <= first < limit
-    assert 1 <= count <= limit - first
-    assert first <= exact_first + Fraction(1, 10**5) or first == limit - 1
-    assert first + count >= exact_end - Fraction(1, 10**5)
-    assert exact_first - first < 1 or count == 1
-    assert first + count - exact_end < 1 or count == 1
+    extent = data.draw(st.integers(1, base - start))
+    found = window(start * limit / base, extent * limit / base, limit)
+    exact, exact_end = Fraction(start * limit, base), Fraction((start + extent) * limit, base)
+    assert 0 <= found.first < limit
+    assert 1 <= found.count <= limit - found.first
+    assert abs(found.first + found.start - exact) < Fraction(1, 10**5)
+    assert found.first + found.count >= exact_end - Fraction(1, 10**5)
+    assert found.first + found.count - exact_end < MARGIN + 1
+    assert exact - found.first < MARGIN + 1
 
 
 @given(st.integers(1, 2**20), st.integers(0, 10), st.integers(0, 1000), st.integers(1, 1000))
-def test_covering_of_whole_pixels_is_exact(side: int, power: int, start: int, count: int) -> None:
+def test_window_of_whole_pixels_is_exact(side: int, power: int, start: int, count: int) -> None:
     limit = start + count + side
     d = 1 << power
-    assert covering(start * d * limit / (limit * d), (start + count) * d * limit / (limit * d), limit) == (start, count)
+    found = window(start * d * limit / (limit * d), count * d * limit / (limit * d), limit)
+    assert found == Window(start, count, 0.0, float(count))
 
 
 def pyramid(sizes: Sizes) -> Pyramid:

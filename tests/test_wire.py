@@ -264,7 +264,6 @@ def test_errors_are_json_that_nobody_stores(wired: TestClient, folder: Path, url
 
 
 @pytest.mark.parametrize("url", ["/nothing", "/api/nothing"])
-@pytest.mark.xfail(strict=True, reason="app.py: Starlette's own 404 and 405 are plain text; needs exception_handlers")
 def test_other_paths_have_json_errors_too(wired: TestClient, url: str) -> None:
     assert wired.get(url).json()["error"] == "not_found"
     assert wired.post("/health").json()["error"] == "method_not_allowed"
