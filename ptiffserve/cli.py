@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ptiffserve import app as application
-from ptiffserve import encode
+from ptiffserve import encode, explain
 from ptiffserve import sample as samples
 from ptiffserve.config import Config, Store, load
 from ptiffserve.errors import ConfigError, PtiffserveError
@@ -184,6 +185,35 @@ def tile(
         output.write_bytes(data)
     else:
         sys.stdout.buffer.write(data)
+
+
+@cli.command()
+def url(
+    address: Annotated[str, typer.Argument(metavar="URL")],
+    folders: Annotated[list[Path] | None, typer.Argument(help="folders of slides")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show how a URL is understood: slide, plan, lane, bytes."""
+    for name, value in explain.explain(_settings(folders or [], config, {}), address)._asdict().items():
+        out.print(f"{name:7} {value}", markup=False, highlight=False)
+
+
+@cli.command()
+def check(
+    folders: Annotated[list[Path] | None, typer.Argument(help="folders of slides")] = None, config: ConfigFile = None
+) -> None:
+    """Check configuration, stores and catalogue: one line each; exit code 1 if something is wrong."""
+    said = _settings(folders or [], config, {})
+    out.print("ok    configuration")
+    failed = False
+    for what, trial in explain.checks(said):
+        try:
+            out.print(f"ok    {what}: {trial()}", markup=False, highlight=False)
+        except (PtiffserveError, OSError, sqlite3.Error) as error:
+            failed = True
+            out.print(f"FAIL  {what}: {error}", markup=False, highlight=False)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _open(path: Path) -> Reader:

@@ -78,7 +78,7 @@ class Endpoint:
             raise MethodNotAllowed(f"{scope['method']} is not answered here")
         if scope["http_version"] != "1.0" and not _HOST.fullmatch(headers.get(b"host", b"")):
             raise Malformed(NO_HOST)  # RFC 9112 3.2
-        slide, reading = self._find(dialect, scope)
+        slide, reading = find(self._lookup, dialect, scope["raw_path"], scope["query_string"])
         try:
             return await self._answer(dialect, slide, reading, scope, headers)
         except SlideChanged:
@@ -86,18 +86,6 @@ class Endpoint:
             if fresh is None or fresh.fingerprint == slide.fingerprint:
                 raise
             return await self._answer(dialect, fresh, reading, scope, headers)
-
-    def _find(self, dialect: Dialect, scope: Scope) -> tuple[Slide, Candidate]:
-        """The first reading of the path whose name is a slide's."""
-        raw, query = scope["raw_path"], scope["query_string"]
-        if len(raw) + len(query) > MAX_URL:
-            raise TooLong("the URL is too long")
-        segments = [_decoded(segment) for segment in raw.split(b"/")[2:]]
-        for reading in dialect.parse(segments, dict(parse_qsl(query.decode("latin-1")))):
-            slide = self._lookup.get(reading.name)
-            if slide is not None:
-                return slide, reading
-        raise NotFound("no such slide")
 
     async def _answer(
         self, dialect: Dialect, slide: Slide, reading: Candidate, scope: Scope, headers: dict[bytes, bytes]
@@ -147,6 +135,18 @@ class Endpoint:
             return self._server.public_url.rstrip("/")
         host = headers.get(b"host", b"")
         return f"{scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
+
+
+def find(lookup: Lookup, dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
+    """The first reading of a raw path whose name is a slide's. NotFound, TooLong, or Malformed for a bad escape."""
+    if len(path) + len(query) > MAX_URL:
+        raise TooLong("the URL is too long")
+    segments = [_decoded(segment) for segment in path.split(b"/")[2:]]
+    for reading in dialect.parse(segments, dict(parse_qsl(query.decode("latin-1"))) if query else {}):
+        slide = lookup.get(reading.name)
+        if slide is not None:
+            return slide, reading
+    raise NotFound("no such slide")
 
 
 def _path(scope: Scope) -> str:

@@ -156,3 +156,24 @@ def test_tiles_only_lists_and_writes_nothing(environment: dict[str, str], slides
         for path in ("/api/slides", "/"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(base + path)
+
+
+def test_url_tells_slide_plan_lane_and_bytes(environment: dict[str, str], slides: Path) -> None:
+    said = run(environment, "url", "http://x/deepzoom/slides/big420.tiff_files/10/1_1.jpg?v=1", slides).stdout.decode()
+    assert "slides/big420.tiff" in said
+    assert "tile: level 1, col 1, row 1" in said
+    assert "stored" in said
+    said = run(
+        environment, "url", "/iiif/3/slides%2Fbig420.tiff/3,5,100,100/50,50/0/default.png", slides
+    ).stdout.decode()
+    assert "render" in said
+    assert b"no such slide" in run(environment, "url", "/iiif/3/none/full/max/0/default.jpg", slides, code=1).stderr
+    run(environment, "url", "/nothing", slides, code=1)
+
+
+def test_check_has_a_line_for_everything(environment: dict[str, str], slides: Path, tmp_path: Path) -> None:
+    lines = run(environment, "check", slides).stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["ok"] * 3
+    assert "5 files" in lines[1]
+    lines = run(environment, "check", slides, tmp_path / "none", code=1).stdout.decode().splitlines()
+    assert any(line.startswith("FAIL  store") and "none" in line for line in lines)

@@ -20,14 +20,14 @@ GROUPS = [
     {"service"},
     {"protocols", "auth", "wire"},
     {"endpoint", "lane", "sync"},
-    {"api", "viewer", "app"},
+    {"api", "viewer", "app", "explain"},
     {"cli", "__main__"},
 ]
 RANK = {room: rank for rank, group in enumerate(GROUPS) for room in group}
 FEW = {
     "pyvips": {"encode", "sample"},
     "openslide": {"readers"},
-    "sqlite3": {"catalogue"},
+    "sqlite3": {"catalogue", "cli"},
     "starlette": {"app", "api", "viewer"},
     "uvicorn": {"cli", "lane"},
     "typer": {"cli"},

@@ -1,0 +1,81 @@
+"""What the command line tells of a URL and of a configuration, without a server."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from ptiffserve.address import Document, Redirect, etag
+from ptiffserve.app import labelled, offer_of
+from ptiffserve.catalogue.embedded import Embedded
+from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.config import Config, Store, catalogue_path
+from ptiffserve.endpoint import PROTOCOLS, find
+from ptiffserve.errors import NotFound
+from ptiffserve.protocols.base import Offer
+from ptiffserve.service import OpenSlides, Service
+from ptiffserve.sync.apply import apply
+from ptiffserve.sync.scan import scan
+
+
+class Explained(NamedTuple):
+    """How a URL is understood. `plan` is in words; `nbytes` is the length of the answer's body."""
+
+    slide: str
+    plan: str
+    lane: str
+    nbytes: int
+    etag: str
+
+
+def explain(config: Config, url: str) -> Explained:
+    """Answers a URL without a server. NotFound, Malformed and slide errors as the server has them."""
+    stores = {store.label: store for store in labelled(config.store)}
+    catalogue = Embedded(catalogue_path(config))
+    slides = OpenSlides(lambda label: Path(stores[label].root), 1, config.limits.memory)
+    service = Service(slides, 1, 1)
+    try:
+        for store in stores.values():
+            apply(store, scan(store), catalogue)
+        return asyncio.run(_explained(Lookup(catalogue, stores), service, offer_of(config), url))
+    finally:
+        service.close()
+        catalogue.close()
+
+
+async def _explained(lookup: Lookup, service: Service, offer: Offer, url: str) -> Explained:
+    parts = urlsplit(url)
+    dialect = PROTOCOLS.get(parts.path.strip("/").split("/")[0])
+    if dialect is None:
+        raise NotFound(f"no protocol answers {parts.path}")
+    slide, reading = find(lookup, dialect, parts.path.encode(), parts.query.encode())
+    asked = dialect.resolve(reading.asked, slide, offer)
+    if isinstance(asked, Document | Redirect):
+        return Explained(slide.key, f"{type(asked).__name__.lower()} {reading.asked}", "document", 0, "")
+    blob = await service.answer(asked)
+    said = ", ".join(f"{name} {getattr(asked, name)}" for name in asked.__struct_fields__ if name != "slide")
+    return Explained(slide.key, f"{type(asked).__name__.lower()}: {said}", blob.lane, len(blob.data), etag(asked))
+
+
+def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
+    """What there is to check, and for each a trial that gives a word of praise or raises."""
+    for store in config.store:
+        yield f"store {store.label or store.root}", partial(_store_told, store)
+    yield "catalogue", partial(_catalogue_told, config)
+
+
+def _store_told(store: Store) -> str:
+    found = scan(labelled([store])[0])
+    return f"{len(found.files)} files, {len(found.failed)} passed over, in {store.root}"
+
+
+def _catalogue_told(config: Config) -> str:
+    path = catalogue_path(config)
+    catalogue = Embedded(path)
+    try:
+        number = sum(1 for store in labelled(config.store) for _ in catalogue.each(store.label))
+    finally:
+        catalogue.close()
+    return f"{number} slides in {path}"
