@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from conftest import Serve, settle
 from direct import Answer, ask_all
 from real_server import RealServer, running
+from served import Serve, settle
 from starlette.testclient import TestClient
 from tiny_tiff import Tiny, jpeg_size, write
 

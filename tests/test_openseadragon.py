@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Serve, settle
 from direct import Answer, ask_all
 from PIL import Image
+from served import Serve, settle
 from starlette.testclient import TestClient
 from tiny_tiff import FLAT, Tiny, jpeg_size, triangle, wave, write
 

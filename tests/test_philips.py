@@ -19,10 +19,10 @@ import oracle
 import pages
 import pytest
 import reference
-from conftest import Serve, settle
 from dpufs import document, opened, pair, picture, wsi
 from pages import LONG, SHORT, Page
 from PIL import Image
+from served import Serve, settle
 
 from ptiffserve.errors import NotFound, SlideUnreadable, TileCorrupt
 from ptiffserve.readers import philips_xml

@@ -15,8 +15,8 @@ import numpy as np
 import oracle
 import pytest
 import reference
-from conftest import SAMPLES, Serve, settle
 from PIL import Image
+from served import SAMPLES, Serve, settle
 from starlette.testclient import TestClient
 
 MANY = 10 if os.environ.get("PTIFFSERVE_SOAK") else 1

@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from conftest import Serve, settle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from served import Serve, settle
 from starlette.testclient import TestClient
 from tiny_tiff import Tiny, jpeg_size, write
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
 import pytest
-from conftest import Serve, settle
+from served import Serve, settle
 from starlette.testclient import TestClient
 from tiny_tiff import Tiny, wave, write
 

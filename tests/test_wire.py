@@ -8,11 +8,11 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from conftest import Serve, settle
 from direct import Answer, ask, ask_all
 from hypothesis import given
 from hypothesis import strategies as st
 from real_server import RealServer, read_reply, running
+from served import Serve, settle
 from starlette.testclient import TestClient
 from tiny_tiff import Tiny, wave, write
 
