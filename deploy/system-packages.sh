@@ -32,12 +32,12 @@ command -v npm >/dev/null || need "npm, which brings OpenSeadragon" npm
 if [ "$purpose" = test ]; then
     command -v git >/dev/null || need "git" git
     command -v chromium >/dev/null || need "Chromium for the browser tests" chromium
+    [ -d /usr/share/fonts/truetype/dejavu ] || need "a font for the browser" fonts-dejavu-core
 fi
 if [ "$purpose" = bench ]; then
     command -v nginx >/dev/null || need "nginx" nginx-light
     command -v wrk >/dev/null || need "wrk" wrk
     [ -e /usr/lib/iipimage-server/iipsrv.fcgi ] || need "iipsrv" iipimage-server
-    command -v spawn-fcgi >/dev/null || need "spawn-fcgi" spawn-fcgi
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 

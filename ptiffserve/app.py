@@ -51,8 +51,9 @@ def create_app(config: Config) -> Endpoint:
         return fresh
 
     endpoint = Endpoint(lookup, service, Open(labels), offer_of(config), config.server, look_again)
-    # The short cut's answers name no origin, so it is for servers that answer every one of them alike.
-    shortcut = Shortcut(slides, lookup, config.server) if "*" in config.server.cors else None
+    # The short cut asks nobody's name and names no origin: it is for servers that answer everybody alike.
+    public = config.auth.mode == "open" and "*" in config.server.cors
+    shortcut = Shortcut(slides, lookup, config.server) if public else None
     if shortcut is not None:
         endpoint.learn = shortcut.learn
 

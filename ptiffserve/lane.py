@@ -4,6 +4,7 @@ It learns from the long road, refuses whatever is unusual, and answers nothing t
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,8 @@ from ptiffserve.geometry import Level, Size, tiles_across
 from ptiffserve.readers.tiff import TiffReader
 from ptiffserve.service import OpenSlides
 from ptiffserve.slide import tag
+
+log = logging.getLogger("ptiffserve.lane")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -93,7 +96,12 @@ class Shortcut:
         """Forgets all when the catalogue changes, and keeps busy slides from being closed as unused; until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
-            self._lookup.notice()
+            try:
+                self._lookup.notice()
+            except Exception:
+                # A catalogue that does not answer may have changed: nobody is answered from memory alone.
+                log.exception("the catalogue did not give its generation")
+                self.table.forget()
             if self._lookup.generation != self._generation:
                 self._generation = self._lookup.generation
                 self.table.forget()
