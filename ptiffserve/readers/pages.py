@@ -11,27 +11,19 @@ from ptiffserve import encode
 from ptiffserve._ptiff import Directory, Grid, TiffError
 from ptiffserve.encode import PixelFault, Pixels
 from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt, TileTruncated, TooCostly
-from ptiffserve.geometry import Box, Pyramid, Size, ceil_div
+from ptiffserve.geometry import Box, Pyramid, ceil_div
 from ptiffserve.readers.tiff import (
-    BITS,
     COMPRESSION,
     DESCRIPTION,
     GRAY,
-    HEIGHT,
     JPEG,
     MAX_DECODED,
-    MAX_SIDE,
-    MAX_TILE,
-    PHOTOMETRIC,
-    PLANAR,
     RGB,
-    SAMPLES,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    WIDTH,
     Picture,
     Plane,
+    check_samples,
     grid_of,
+    plane_of_any,
 )
 from ptiffserve.sources.base import Source
 
@@ -172,40 +164,14 @@ class PageReader:
 
 def page_plane(directory: Directory) -> Plane:
     """The directory as a possible level that is not JPEG. TiffError with the reason where it is none."""
-    where = f"directory {directory.index}"
-    size = Size(_needed(directory, WIDTH), _needed(directory, HEIGHT))
-    tile = Size(_needed(directory, TILE_WIDTH), _needed(directory, TILE_HEIGHT))
-    if not (0 < size.width <= MAX_SIDE and 0 < size.height <= MAX_SIDE):
-        raise TiffError(f"{where} is {size.width} x {size.height} pixels")
-    if any(side % 16 or not 0 < side <= MAX_TILE for side in (tile.width, tile.height)):
-        raise TiffError(f"{where} has tiles of {tile.width} x {tile.height} pixels")
-    samples, photometric = directory.first(SAMPLES, 1) or 0, directory.first(PHOTOMETRIC, -1)
-    _check_coding(directory, samples, photometric)
-    return Plane(directory, size, tile, samples, photometric or 0)
-
-
-def _needed(directory: Directory, tag: int) -> int:
-    value = directory.first(tag)
-    if value is None:
-        raise TiffError(f"directory {directory.index} lacks tag {tag}")
-    return value
-
-
-def _check_coding(directory: Directory, samples: int, photometric: int | None) -> None:
-    """8 bits, interleaved, gray or RGB with or without alpha, in a compression that is decoded here."""
-    where = f"directory {directory.index}"
+    plane = plane_of_any(directory)
     compression = directory.first(COMPRESSION, 1)
     if compression not in LIBTIFF and compression not in (JP2K_YCC, JP2K_RGB, JP2K, WEBP):
-        raise TiffError(f"{where} has compression {compression}, which is not decoded here")
-    if (photometric, samples) not in _colours(directory, compression):
-        raise TiffError(f"{where} has photometric interpretation {photometric} with {samples} samples")
-    bits = directory.ints(BITS, 8) or (1,)
-    if set(bits) != {8} or len(bits) < samples:
-        raise TiffError(f"{where} has {bits} bits per sample")
+        raise TiffError(f"directory {directory.index} has compression {compression}, which is not decoded here")
+    check_samples(plane, _colours(directory, compression))
     if set(directory.ints(SAMPLE_FORMAT, 8)) - {UNSIGNED}:
-        raise TiffError(f"{where} has samples that are no unsigned integers")
-    if directory.first(PLANAR, 1) != 1:
-        raise TiffError(f"{where} keeps its samples in separate planes")
+        raise TiffError(f"directory {directory.index} has samples that are no unsigned integers")
+    return plane
 
 
 def _colours(directory: Directory, compression: int) -> set[tuple[int, int]]:

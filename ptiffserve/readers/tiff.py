@@ -1,7 +1,7 @@
 """Tiled TIFF pyramids on the compiled path, whoever wrote them. Which directories form the pyramid is decided elsewhere."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import NamedTuple
 
 from ptiffserve import encode
@@ -99,17 +99,23 @@ class TiffReader:
 
 
 def plane_of(directory: Directory) -> Plane:
-    """The directory as a possible level. TiffError with the reason where it is none."""
+    """The directory as a possible level of JPEG tiles. TiffError with the reason where it is none."""
+    plane = plane_of_any(directory)
+    if (compression := directory.first(COMPRESSION, 1)) != JPEG:
+        raise TiffError(f"directory {directory.index} has compression {compression}, not JPEG")
+    check_samples(plane, {(GRAY, 1), (RGB, 3), (YCBCR, 3)})
+    return plane
+
+
+def plane_of_any(directory: Directory) -> Plane:
+    """The directory as tiles of any coding. TiffError where its sizes cannot be."""
     size = Size(_needed(directory, WIDTH), _needed(directory, HEIGHT))
     tile = Size(_needed(directory, TILE_WIDTH), _needed(directory, TILE_HEIGHT))
     if not (0 < size.width <= MAX_SIDE and 0 < size.height <= MAX_SIDE):
         raise TiffError(f"directory {directory.index} is {size.width} x {size.height} pixels")
     if any(side % 16 or not 0 < side <= MAX_TILE for side in (tile.width, tile.height)):
         raise TiffError(f"directory {directory.index} has tiles of {tile.width} x {tile.height} pixels")
-    samples = directory.first(SAMPLES, 1) or 0
-    photometric = directory.first(PHOTOMETRIC, -1)
-    _check_coding(directory, samples, photometric)
-    return Plane(directory, size, tile, samples, photometric or 0)
+    return Plane(directory, size, tile, directory.first(SAMPLES, 1) or 0, directory.first(PHOTOMETRIC, -1) or 0)
 
 
 def _needed(directory: Directory, tag: int) -> int:
@@ -119,15 +125,14 @@ def _needed(directory: Directory, tag: int) -> int:
     return value
 
 
-def _check_coding(directory: Directory, samples: int, photometric: int | None) -> None:
-    """8-bit JPEG, interleaved, gray or three colours: what the compiled path serves."""
+def check_samples(plane: Plane, colours: Set[tuple[int, int]]) -> None:
+    """8 bits, interleaved, one of the (photometric, samples) that come out right. TiffError says which it is not."""
+    directory = plane.directory
     where = f"directory {directory.index}"
-    if (compression := directory.first(COMPRESSION, 1)) != JPEG:
-        raise TiffError(f"{where} has compression {compression}, not JPEG")
-    if (photometric, samples) not in ((GRAY, 1), (RGB, 3), (YCBCR, 3)):
-        raise TiffError(f"{where} has photometric interpretation {photometric} with {samples} samples")
+    if (plane.photometric, plane.samples) not in colours:
+        raise TiffError(f"{where} has photometric interpretation {plane.photometric} with {plane.samples} samples")
     bits = directory.ints(BITS, 8) or (1,)
-    if set(bits) != {8} or len(bits) < samples:
+    if set(bits) != {8} or len(bits) < plane.samples:
         raise TiffError(f"{where} has {bits} bits per sample")
     if directory.first(PLANAR, 1) != 1:
         raise TiffError(f"{where} keeps its samples in separate planes")
