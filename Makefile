@@ -55,9 +55,13 @@ serve: build samples/biopsy.tiff samples/resection.tiff
 	@$(BIN)/ptiffserve serve samples --host $(HOST) --port $(PORT)
 
 test: build $(VENV)/.test
+	@echo "== on a build with AddressSanitizer and UndefinedBehaviorSanitizer"
+	@tests/run_debug.sh
+	@echo "== on the build that is served"
 	@$(BIN)/python -m pytest -q $(TESTS)
 
 soak: build $(VENV)/.test
+	@tests/run_debug.sh whole
 	@PTIFFSERVE_SOAK=1 $(BIN)/python -m pytest -q $(TESTS)
 
 bench: build $(VENV)/.test

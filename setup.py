@@ -1,6 +1,7 @@
 """Builds the two extension modules into the package, and brings the viewer's library, OpenSeadragon, from npm.
 
-PTIFFSERVE_DEBUG=1 adds bounds checks, assertions and AddressSanitizer.
+PTIFFSERVE_DEBUG=1 adds bounds checks and the sanitizers for addresses and undefined behaviour; tests/run_debug.sh uses it
+in a copy of the tree, so that the two kinds of build never mix.
 """
 
 import base64
@@ -20,11 +21,12 @@ from setuptools.errors import ExecError
 DEBUG = os.environ.get("PTIFFSERVE_DEBUG") == "1"
 EXT = Path("ext")
 WARN = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type", "-fno-strict-overflow"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 CFLAGS = [
     *WARN,
-    *(["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if DEBUG else ["-O3", "-g0"]),
+    *(["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZE] if DEBUG else ["-O3", "-g0"]),
 ]
-LDFLAGS = ["-fsanitize=address,undefined"] if DEBUG else []
+LDFLAGS = SANITIZE if DEBUG else []
 
 
 def extension(name: str, folder: str, extra: list[str], libraries: list[str]) -> Extension:

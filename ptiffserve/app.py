@@ -53,18 +53,17 @@ def create_app(config: Config) -> Endpoint:
     endpoint = Endpoint(lookup, service, Open(labels), offer_of(config), config.server, look_again)
     # The short cut asks nobody's name and names no origin: it is for servers that answer everybody alike.
     public = config.auth.mode == "open" and "*" in config.server.cors
-    shortcut = Shortcut(slides, lookup, config.server) if public else None
-    if shortcut is not None:
+    shortcut = Shortcut(slides, lookup, config.server)
+    if public:
         endpoint.learn = shortcut.learn
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Shortcut | None]]:
         if not config.server.tiles_only:
             watch.start()
-        keeping = asyncio.create_task(shortcut.keep()) if shortcut is not None else None
-        yield {"shortcut": shortcut}
-        if keeping is not None:
-            keeping.cancel()
+        keeping = asyncio.create_task(shortcut.keep())
+        yield {"shortcut": shortcut if public else None}
+        keeping.cancel()
         watch.stop()
         service.close()
         catalogue.close()

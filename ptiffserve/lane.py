@@ -93,7 +93,8 @@ class Shortcut:
         return self._start
 
     async def keep(self) -> None:
-        """Forgets all when the catalogue changes, and keeps busy slides from being closed as unused; until cancelled."""
+        """Follows the catalogue, until cancelled: when it changes, forgets all and closes slides that are gone. Keeps busy
+        slides from being closed as unused."""
         while True:
             await asyncio.sleep(INTERVAL)
             try:
@@ -105,6 +106,7 @@ class Shortcut:
             if self._lookup.generation != self._generation:
                 self._generation = self._lookup.generation
                 self.table.forget()
+                await asyncio.to_thread(self._slides.prune)
             for key in self.table.busy():
                 self._slides.touch(key)
 

@@ -33,7 +33,7 @@ class OpenSlides:
         self._number = number
         self._nbytes = nbytes
         self._held = 0
-        self._readers: OrderedDict[SlideKey, Reader] = OrderedDict()
+        self._readers: OrderedDict[SlideKey, tuple[Reader, FileSource]] = OrderedDict()
         self._lock = Lock()
         # Told of each slide that is closed, for those who hold parts of its reader.
         self.on_close: Callable[[SlideKey], None] = lambda key: None
@@ -52,10 +52,17 @@ class OpenSlides:
     def touch(self, key: SlideKey) -> Reader | None:
         """The reader, which now is the one used last."""
         with self._lock:
-            reader = self._readers.get(key)
-            if reader is not None:
-                self._readers.move_to_end(key)
-        return reader
+            held = self._readers.get(key)
+            if held is None:
+                return None
+            self._readers.move_to_end(key)
+        return held[0]
+
+    def prune(self) -> None:
+        """Closes slides whose file was removed or replaced: an open descriptor keeps gigabytes on the disk."""
+        with self._lock:
+            for key in [key for key, (_, source) in self._readers.items() if source.removed()]:
+                self._close(key)
 
     def open(self, slide: Slide) -> Reader:
         """The reader, opened if need be; waits for the disk. SlideChanged where the file is not the recorded one."""
@@ -67,19 +74,22 @@ class OpenSlides:
         if source.fingerprint() != slide.fingerprint:
             raise SlideChanged(slide.key, "the file is not the one in the catalogue")
         reader = readers.open_slide(source, slide.key)
-        self._keep(self.key(slide), reader)
+        self._keep(self.key(slide), reader, source)
         return reader
 
-    def _keep(self, key: SlideKey, reader: Reader) -> None:
+    def _keep(self, key: SlideKey, reader: Reader, source: FileSource) -> None:
         with self._lock:
             if key in self._readers:
                 return
-            self._readers[key] = reader
+            self._readers[key] = reader, source
             self._held += reader.nbytes + SLIDE_OVERHEAD
             while len(self._readers) > self._number or (self._held > self._nbytes and len(self._readers) > 1):
-                closed, old = self._readers.popitem(last=False)
-                self._held -= old.nbytes + SLIDE_OVERHEAD
-                self.on_close(closed)
+                self._close(next(iter(self._readers)))
+
+    def _close(self, key: SlideKey) -> None:
+        reader, _ = self._readers.pop(key)
+        self._held -= reader.nbytes + SLIDE_OVERHEAD
+        self.on_close(key)
 
 
 class Service:

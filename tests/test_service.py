@@ -22,7 +22,9 @@ from ptiffserve.sync.scan import look
 def indexed(folder: Path, name: str) -> Slide:
     fingerprint = look(folder, name)
     assert fingerprint is not None
-    return index(Store(root=str(folder), label="S"), name, fingerprint, None)
+    slide = index(Store(root=str(folder), label="S"), name, fingerprint, None)
+    assert slide is not None
+    return slide
 
 
 @pytest.fixture

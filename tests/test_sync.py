@@ -231,6 +231,8 @@ class TestRefresh:
         before = by_path(catalogue)["a.tiff"]
         assert refresh({"S": store}, catalogue, before) == before
         shutil.copy(slides / "rgb.tiff", root / "a.tiff")
+        assert refresh({"S": store}, catalogue, before) is None, "it may be written still"
+        os.utime(root / "a.tiff", (1_700_000_000, 1_700_000_000))
         after = refresh({"S": store}, catalogue, before)
         assert after is not None
         assert after.id == before.id

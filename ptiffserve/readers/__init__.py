@@ -29,12 +29,19 @@ def open_slide(source: Source, name: str) -> Reader:
     probed = probe(source, name)
     reasons = [probed.fault] if probed.fault else []
     for form in FORMATS:
-        reason = form.detect(probed)
+        reason = _detected(form, probed)
         if not reason:
             return _opened(form, probed)
         if reason not in reasons:
             reasons.append(f"{form.name}: {reason}")
     raise SlideUnreadable(name, "; ".join(reasons))
+
+
+def _detected(form: Format, probed: Probe) -> str:
+    try:
+        return form.detect(probed)
+    except TiffError as error:
+        return str(error)
 
 
 def _opened(form: Format, probed: Probe) -> Reader:

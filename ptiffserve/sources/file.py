@@ -25,6 +25,10 @@ class FileSource:
     def read_now(self, offset: int, size: int) -> bytes | None:
         return self._pinned.read_now(offset, size)
 
+    def removed(self) -> bool:
+        """Whether no name leads to the file any more: it was deleted, or another was renamed over it."""
+        return os.fstat(self._pinned.fileno()).st_nlink == 0
+
     def fingerprint(self) -> Fingerprint:
         return self._fingerprint
 

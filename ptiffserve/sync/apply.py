@@ -11,7 +11,7 @@ import msgspec
 
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.config import Store
-from ptiffserve.errors import NotFound, SlideError
+from ptiffserve.errors import NotFound, SlideChanged, SlideError
 from ptiffserve.readers import open_slide
 from ptiffserve.slide import Fingerprint, Slide
 from ptiffserve.sources.file import FileSource, inside
@@ -54,20 +54,24 @@ def _records(store: Store, found: Found, changes: Diff, wait: Callable[[str], bo
         yield msgspec.structs.replace(slide, state="missing", changed=time.time())
     for slide in changes.back:
         yield msgspec.structs.replace(slide, state=_state_again(slide), changed=time.time())
-    for slide in changes.changed:
-        if not wait(slide.path):
-            yield index(store, slide.path, found.files[slide.path], slide)
-    for path in changes.added:
-        if not wait(path):
-            yield index(store, path, found.files[path], None)
+    for path, before in [
+        *((slide.path, slide) for slide in changes.changed),
+        *((path, None) for path in changes.added),
+    ]:
+        fresh = None if wait(path) else index(store, path, found.files[path], before)
+        if fresh is not None:
+            yield fresh
 
 
 def _state_again(slide: Slide) -> str:
     return "ready" if slide.pyramid is not None else "unreadable"
 
 
-def index(store: Store, path: str, fingerprint: Fingerprint, before: Slide | None) -> Slide:
-    """The record of a file, from its header. A record there was before keeps its id."""
+def index(store: Store, path: str, fingerprint: Fingerprint, before: Slide | None) -> Slide | None:
+    """The record of a file, from its header; None where it is not the file of `fingerprint` any more: look again.
+
+    A record there was before keeps its id.
+    """
     now = time.time()
     slide = Slide(
         id=before.id if before else secrets.token_hex(12),
@@ -80,6 +84,8 @@ def index(store: Store, path: str, fingerprint: Fingerprint, before: Slide | Non
     )
     try:
         return _read(store, slide)
+    except SlideChanged:
+        return None
     except SlideError as error:
         return msgspec.structs.replace(slide, reason=error.reason)
     except (NotFound, OSError) as error:
@@ -88,10 +94,11 @@ def index(store: Store, path: str, fingerprint: Fingerprint, before: Slide | Non
 
 def _read(store: Store, slide: Slide) -> Slide:
     source = FileSource(inside(Path(store.root), slide.path), slide.key)
+    if source.fingerprint() != slide.fingerprint:
+        raise SlideChanged(slide.key, "the file changed after it was looked at")
     reader = open_slide(source, slide.key)
     return msgspec.structs.replace(
         slide,
-        fingerprint=source.fingerprint(),
         state="ready",
         reason=reader.fault,
         format=reader.format,

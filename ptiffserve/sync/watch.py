@@ -79,7 +79,7 @@ class Watch:
 
     def _growing(self, label: str, path: str, fingerprint: Fingerprint, now: float) -> bool:
         """Whether a file may still be written: its mtime is fresh and it has not held still since an earlier look."""
-        if now - fingerprint.mtime_ns / 1e9 >= SETTLE_SECONDS:
+        if not _fresh(fingerprint, now):
             self._seen.pop((label, path), None)
             return False
         before, since = self._seen.get((label, path), (None, now))
@@ -104,13 +104,21 @@ def _locked(descriptor: int) -> bool:
 
 
 def refresh(stores: dict[str, Store], catalogue: Catalogue, slide: Slide) -> Slide | None:
-    """Looks again at one slide whose file is not the recorded one. Its new record, or None where the file is gone."""
+    """Looks again at one slide whose file is not the recorded one. Its new record; None where the file is gone, or was
+    written over so lately that old and new may still be mixed in it. Another file under its name has nothing old in it."""
     store = stores[slide.store]
     fingerprint = look(Path(store.root), slide.path)
     if fingerprint is None:
         return None
     if fingerprint == slide.fingerprint:
         return slide
+    if fingerprint.inode == slide.fingerprint.inode and _fresh(fingerprint, time.time()):
+        return None
     fresh = index(store, slide.path, fingerprint, slide)
-    catalogue.put([fresh])
+    if fresh is not None:
+        catalogue.put([fresh])
     return fresh
+
+
+def _fresh(fingerprint: Fingerprint, now: float) -> bool:
+    return now - fingerprint.mtime_ns / 1e9 < SETTLE_SECONDS
