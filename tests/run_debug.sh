@@ -40,7 +40,7 @@ export PYTHONPATH=. PYTHONMALLOC=malloc PYTHONFAULTHANDLER=1
 export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:log_path=$base/report"
 export UBSAN_OPTIONS="print_stacktrace=1:abort_on_error=1:log_path=$base/report"
 status=0
-LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so.6)" \
     "$python" -m pytest -q "$@" || status=$?
 
 for report in "$base"/report*; do

@@ -331,7 +331,7 @@ def test_replaced_by_rename_under_load(folder: Path, server: Server) -> None:
         if turn % 10 == 9:
             slowest = max(slowest, server.wait(lambda new=new: server.get(url(3))[2] == new.served[3]))
         else:
-            time.sleep(0.1)
+            time.sleep(0.25)
     observed.finish(threads)
     assert set(observed.seen) == {"200"}, observed.seen
     print(f"{observed.seen}, a new version after at most {slowest:.2f} s")
