@@ -31,7 +31,7 @@ def stations(app: Application) -> Iterator[Stations]:
     path = slide(TILES_512)
     places = tissue(opened(path))[:NUMBER]
     descriptor = os.open(path, os.O_RDONLY)
-    grid, file = app.reader._grids[0], app.reader._file  # type: ignore[attr-defined]
+    grid, file = app.reader.grids[0], app.reader.file  # type: ignore[attr-defined]
     spots = [grid.locate(*place) for place in places]
     levels = (max(app.slide.pyramid.size.width, app.slide.pyramid.size.height) - 1).bit_length()  # type: ignore[union-attr]
     urls = [f"/deepzoom/{app.slide.key}_files/{levels}/{col}_{row}.jpg" for col, row in places]
