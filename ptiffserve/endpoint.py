@@ -28,6 +28,8 @@ Refresh = Callable[[Slide], Slide | None]
 
 PROTOCOLS: dict[str, Dialect] = {"tiles": xyz, "deepzoom": deepzoom, "iiif": iiif, "slides": pictures}
 MAX_URL = 2048
+# How often one request looks again at a file that was replaced: it may be replaced once more meanwhile.
+REFRESHES = 3
 NO_HOST = "the Host header is missing, malformed or there twice"
 _HOST = re.compile(rb"[A-Za-z0-9.\-_\[\]:]{1,255}")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -79,13 +81,15 @@ class Endpoint:
         if scope["http_version"] != "1.0" and not _HOST.fullmatch(headers.get(b"host", b"")):
             raise Malformed(NO_HOST)  # RFC 9112 3.2
         slide, reading = find(self._lookup, dialect, scope["raw_path"], scope["query_string"])
-        try:
-            return await self._answer(dialect, slide, reading, scope, headers)
-        except SlideChanged:
-            fresh = await self._service.waiting(self._refresh, slide)
-            if fresh is None or fresh.fingerprint == slide.fingerprint:
-                raise
-            return await self._answer(dialect, fresh, reading, scope, headers)
+        for _ in range(REFRESHES):
+            try:
+                return await self._answer(dialect, slide, reading, scope, headers)
+            except SlideChanged:
+                fresh = await self._service.waiting(self._refresh, slide)
+                if fresh is None or fresh.fingerprint == slide.fingerprint:
+                    raise
+                slide = fresh
+        return await self._answer(dialect, slide, reading, scope, headers)
 
     async def _answer(
         self, dialect: Dialect, slide: Slide, reading: Candidate, scope: Scope, headers: dict[bytes, bytes]

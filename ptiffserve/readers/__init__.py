@@ -40,7 +40,7 @@ def open_slide(source: Source, name: str) -> Reader:
 def _detected(form: Format, probed: Probe) -> str:
     try:
         return form.detect(probed)
-    except TiffError as error:
+    except (TiffError, OSError) as error:
         return str(error)
 
 

@@ -37,6 +37,8 @@ from ptiffserve.readers.tiff import (
 
 MAX_DESCRIPTION = 65536
 MAX_KEYS = 1000
+# Sides have 31 bits, and a scale may have one level between two of them.
+MAX_LEVELS = 64
 XMP, TILE_COUNTS = 700, 325
 # ResolutionUnit -> microns; a unit of 1 ("none") or any other gives no scale.
 MICRONS = {2: 25400.0, 3: 10000.0}
@@ -163,7 +165,7 @@ def pyramid_planes(base: Plane, directories: Sequence[Directory], probe: Probe) 
         if _same_picture(base.size, plane.size):
             found.append(plane)
     found[1:] = sorted(found[1:], key=lambda plane: -plane.size.width)
-    return found
+    return found[:MAX_LEVELS]
 
 
 def _same_picture(base: Size, size: Size) -> bool:

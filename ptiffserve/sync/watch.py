@@ -115,8 +115,9 @@ def refresh(stores: dict[str, Store], catalogue: Catalogue, slide: Slide) -> Sli
     if fingerprint.inode == slide.fingerprint.inode and _fresh(fingerprint, time.time()):
         return None
     fresh = index(store, slide.path, fingerprint, slide)
-    if fresh is not None:
-        catalogue.put([fresh])
+    if fresh is None or (fresh.state == "unreadable" and _fresh(fingerprint, time.time())):
+        return None  # not all of it may be there yet
+    catalogue.put([fresh])
     return fresh
 
 
