@@ -8,7 +8,7 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from ptiffserve.errors import SlideChanged, SlideUnreadable, TileCorrupt, TileTruncated
+from ptiffserve.errors import SlideChanged, TileCorrupt, TileTruncated
 
 cdef extern from "<malloc.h>" nogil:
     int mallopt(int parameter, int value)
