@@ -172,7 +172,8 @@ cdef int take(
 
 
 cdef int column_width(Directory directory, int tag) except -1:
-    kind = directory.entries[tag][0]
-    if kind not in (SHORT, LONG, LONG8):
-        raise TiffError(f"tag {tag} of directory {directory.index} has type {kind}, not SHORT, LONG or LONG8")
-    return TYPE_WIDTH[kind]
+    cdef Entry entry
+    directory.find(tag, &entry)
+    if entry.kind not in (SHORT, LONG, LONG8):
+        raise TiffError(f"tag {tag} of directory {directory.index} has type {entry.kind}, not SHORT, LONG or LONG8")
+    return TYPE_WIDTH[entry.kind]

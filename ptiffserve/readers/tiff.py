@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Set
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 from ptiffserve import encode
 from ptiffserve._ptiff import Directory, Grid, TiffError, prefix, sniff
@@ -18,6 +19,9 @@ JPEG_TABLES, IMAGE_DEPTH = 347, 32997
 
 JPEG = 7
 GRAY, RGB, YCBCR = 1, 2, 6
+# (photometric, samples) of JPEG tiles.
+COLOURS = {(GRAY, 1), (RGB, 3), (YCBCR, 3)}
+_SIDES = (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT)
 MAX_SIDE = 2**31 - 1
 MAX_TILE = 8192
 MAX_TABLES = 65536
@@ -36,12 +40,9 @@ class Plane(NamedTuple):
     directory: Directory
     size: Size
     tile: Size
+    grid: Size
     samples: int
     photometric: int
-
-    @property
-    def grid(self) -> Size:
-        return tiles_across(self.size, self.tile)
 
 
 class TiffReader:
@@ -103,39 +104,39 @@ def plane_of(directory: Directory) -> Plane:
     plane = plane_of_any(directory)
     if (compression := directory.first(COMPRESSION, 1)) != JPEG:
         raise TiffError(f"directory {directory.index} has compression {compression}, not JPEG")
-    check_samples(plane, {(GRAY, 1), (RGB, 3), (YCBCR, 3)})
+    check_samples(plane, COLOURS)
     return plane
 
 
 def plane_of_any(directory: Directory) -> Plane:
     """The directory as tiles of any coding. TiffError where its sizes cannot be."""
-    size = Size(_needed(directory, WIDTH), _needed(directory, HEIGHT))
-    tile = Size(_needed(directory, TILE_WIDTH), _needed(directory, TILE_HEIGHT))
-    if not (0 < size.width <= MAX_SIDE and 0 < size.height <= MAX_SIDE):
-        raise TiffError(f"directory {directory.index} is {size.width} x {size.height} pixels")
-    if any(side % 16 or not 0 < side <= MAX_TILE for side in (tile.width, tile.height)):
-        raise TiffError(f"directory {directory.index} has tiles of {tile.width} x {tile.height} pixels")
-    return Plane(directory, size, tile, directory.first(SAMPLES, 1) or 0, directory.first(PHOTOMETRIC, -1) or 0)
-
-
-def _needed(directory: Directory, tag: int) -> int:
-    value = directory.first(tag)
-    if value is None:
-        raise TiffError(f"directory {directory.index} lacks tag {tag}")
-    return value
+    sides = directory.firsts(_SIDES)
+    for tag, side in zip(_SIDES, sides, strict=True):
+        if side is None:
+            raise TiffError(f"directory {directory.index} lacks tag {tag}")
+    width, height, tile_width, tile_height = cast(list[int], sides)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise TiffError(f"directory {directory.index} is {width} x {height} pixels")
+    if tile_width % 16 or tile_height % 16 or not (0 < tile_width <= MAX_TILE and 0 < tile_height <= MAX_TILE):
+        raise TiffError(f"directory {directory.index} has tiles of {tile_width} x {tile_height} pixels")
+    size, tile = Size(width, height), Size(tile_width, tile_height)
+    samples, photometric = directory.first(SAMPLES, 1) or 0, directory.first(PHOTOMETRIC, -1) or 0
+    return Plane(directory, size, tile, tiles_across(size, tile), samples, photometric)
 
 
 def check_samples(plane: Plane, colours: Set[tuple[int, int]]) -> None:
     """8 bits, interleaved, one of the (photometric, samples) that come out right. TiffError says which it is not."""
     directory = plane.directory
-    where = f"directory {directory.index}"
-    if (plane.photometric, plane.samples) not in colours:
-        raise TiffError(f"{where} has photometric interpretation {plane.photometric} with {plane.samples} samples")
     bits = directory.ints(BITS, 8) or (1,)
-    if set(bits) != {8} or len(bits) < plane.samples:
-        raise TiffError(f"{where} has {bits} bits per sample")
-    if directory.first(PLANAR, 1) != 1:
-        raise TiffError(f"{where} keeps its samples in separate planes")
+    if (plane.photometric, plane.samples) not in colours:
+        fault = f"photometric interpretation {plane.photometric} with {plane.samples} samples"
+    elif any(number != 8 for number in bits) or len(bits) < plane.samples:
+        fault = f"{bits} bits per sample"
+    elif directory.first(PLANAR, 1) != 1:
+        fault = "its samples in separate planes"
+    else:
+        return
+    raise TiffError(f"directory {directory.index} has {fault}")
 
 
 def grid_of(plane: Plane, source: Source, name: str, level: int) -> tuple[Grid, str]:
@@ -163,9 +164,13 @@ def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None) -> bytes:
     if plane.photometric == YCBCR and frame is not None and frame[1] == b"RGB":
         transform = 1
     try:
-        return prefix(tables, transform)
+        return _prefix(tables, transform)
     except ValueError as error:
         raise TiffError(f"directory {plane.directory.index}: {error}") from error
+
+
+# The levels of a slide have the same tables, and so have most slides of a scanner.
+_prefix = lru_cache(maxsize=256)(prefix)
 
 
 def level_of(plane: Plane, base: Size, stored: str, size: Size | None = None) -> Level:
