@@ -1,11 +1,15 @@
 """JPEGs made for tests, taken apart and put together again, and an oracle for coefficients written from ITU-T T.81."""
 
 import io
+import os
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
+SOAK = 20 if os.environ.get("PTIFFSERVE_SOAK") == "1" else 1
+Size = tuple[int, int]
 Segments = list[tuple[int, bytes]]
 SOF0, SOF2, DHT, SOS, DQT, DRI, APP0, APP14, COM, SCAN = 0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE, 0
 SAMPLINGS = ("444", "422", "420", "440", "411", "gray", "rgb")
@@ -51,28 +55,63 @@ def without(data: bytes, *markers: int) -> bytes:
     return joined([one for one in split(data) if one[0] not in markers])
 
 
-def reframed(data: bytes, size: tuple[int, int], sampling: int) -> bytes:
-    """The same scan in another frame: Pillow writes no 4:4:0 or 4:1:1, but 4:2:2 and 4:2:0 have as many blocks."""
+def reframed(data: bytes, size: Size, sampling: int) -> bytes:
+    """The same scans in another frame of as many blocks: Pillow writes no 4:4:0 or 4:1:1."""
     return joined(
         [
-            (m, b[:1] + struct.pack(">HH", size[1], size[0]) + b[5:7] + bytes([sampling]) + b[8:] if m == SOF0 else b)
+            (
+                m,
+                b[:1] + struct.pack(">HH", *size[::-1]) + b[5:7] + bytes([sampling]) + b[8:]
+                if m in (SOF0, SOF2)
+                else b,
+            )
             for m, b in split(data)
         ]
     )
 
 
-def stored(sampling: str, **options: object) -> bytes:
-    """A JPEG of 96x96 px."""
+def stored(sampling: str, size: Size = (96, 96), **options: object) -> bytes:
+    """A JPEG. 4:4:0 and 4:1:1 are made of 4:2:2 and 4:2:0; progressive they have to fill their units."""
+    width, height = size
     if sampling == "440":
-        return reframed(saved(picture(192, 48), subsampling=1, **options), (96, 96), 0x12)
+        image = picture(16 * up(width, 8), 8 * up(height, 16))
+        return reframed(saved(image, subsampling=1, **options), size, 0x12)
     if sampling == "411":
-        return reframed(saved(picture(48, 192), subsampling=2, **options), (96, 96), 0x41)
-    image = picture(96, 96)
+        image = picture(16 * up(width, 32), 16 * up(height, 8))
+        return reframed(saved(image, subsampling=2, **options), size, 0x41)
+    image = picture(*size)
     if sampling == "gray":
         return saved(image.convert("L"), **options)
     if sampling == "rgb":
         return saved(image, keep_rgb=True, **options)
     return saved(image, subsampling=("444", "422", "420").index(sampling), **options)
+
+
+def flat(size: Size, factors: Sequence[int], seed: int = 1) -> bytes:
+    """Blocks of one colour each, of any sampling: baseline with two fixed Huffman tables."""
+    coded = factors if len(factors) > 1 else (0x11,)
+    units = up(size[0], 8 * max(f >> 4 for f in coded)) * up(size[1], 8 * max(f & 15 for f in coded))
+    steps = np.random.default_rng(seed).integers(-60, 61, units * sum((f >> 4) * (f & 15) for f in coded))
+    # DC: the number of bits in 4 bits, then the bits. AC: the end of the block in 1 bit.
+    bits = "".join(format(n := int(abs(d)).bit_length(), "04b") + ones(int(d), n) + "0" for d in steps)
+    bits += "1" * (-len(bits) % 8)
+    scan = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
+    parts = b"".join(bytes([i + 1, f, 0]) for i, f in enumerate(factors))
+    return joined(
+        [
+            (DQT, bytes([0] + [8] * 64)),
+            (SOF0, struct.pack(">BHHB", 8, *size[::-1], len(factors)) + parts),
+            (DHT, bytes([0x00, 0, 0, 0, 12] + [0] * 12) + bytes(range(12))),
+            (DHT, bytes([0x10, 1] + [0] * 15 + [0])),
+            (SOS, bytes([len(factors)]) + b"".join(bytes([i + 1, 0]) for i in range(len(factors))) + b"\0\x3f\0"),
+            (SCAN, scan),
+        ]
+    )
+
+
+def ones(value: int, size: int) -> str:
+    """A value in `size` bits: negative ones less one (T.81 F.1.2.1)."""
+    return format(value if value > 0 else value + (1 << size) - 1, f"0{size}b") if size else ""
 
 
 def scans(width: int, height: int, count: int) -> bytes:

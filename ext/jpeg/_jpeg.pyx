@@ -138,7 +138,7 @@ def decode(data, tile, window, out, *, Py_ssize_t at=0, Py_ssize_t stride, Py_ss
     cdef Py_buffer source, target
     cdef int code
     asked.tile = size_of(tile)
-    asked.window = box_in(window, -(-<Py_ssize_t>asked.tile.width // shrink), -(-<Py_ssize_t>asked.tile.height // shrink))
+    asked.window = box_in(window, (asked.tile.width + shrink - 1) // shrink, (asked.tile.height + shrink - 1) // shrink)
     asked.shrink = <unsigned int>shrink
     asked.stride = <size_t>stride
     PyObject_GetBuffer(out, &target, PyBUF_WRITABLE)
