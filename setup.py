@@ -27,6 +27,10 @@ CFLAGS = [
     *(["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZE] if DEBUG else ["-O3", "-g0"]),
 ]
 LDFLAGS = SANITIZE if DEBUG else []
+JPEG = [
+    *("fail.c", "reader.c", "writer.c", "decode.c", "encode.c"),
+    *("transcode.c", "plan.c", "turn.c", "mosaic.c"),
+]
 
 
 def extension(name: str, folder: str, extra: list[str], libraries: list[str]) -> Extension:
@@ -117,7 +121,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("_ptiff", "ptiff", [], []),
-            extension("_jpeg", "jpeg", ["turbo.c"], ["jpeg"]),
+            extension("_jpeg", "jpeg", JPEG, ["jpeg"]),
         ],
         compiler_directives={
             "language_level": 3,

@@ -161,7 +161,7 @@ def _lossless(view: View, reader: Reader) -> Blob:
     if not data:
         return Blob(encode.blank(view.size), JPEG, "blank")
     try:
-        cut = _jpeg.crop(data, view.size.width, view.size.height, full.width, full.height, optimize=False)
+        cut = _jpeg.transcode([data], 1, (full.width, full.height), (0, 0, view.size.width, view.size.height))
     except _jpeg.JpegError as error:
         raise TileCorrupt(view.slide.key, f"tile {tile.col},{tile.row} of level {tile.level}: {error}") from error
     return Blob(cut, JPEG, "lossless")
