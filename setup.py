@@ -1,4 +1,4 @@
-"""Builds the two extension modules into the package, and brings the viewer's library, OpenSeadragon, from npm.
+"""Builds the three extension modules into the package, and brings the viewer's library, OpenSeadragon, from npm.
 
 PTIFFSERVE_DEBUG=1 adds bounds checks and the sanitizers for addresses and undefined behaviour; tests/run_debug.sh uses it
 in a copy of the tree, so that the two kinds of build never mix.
@@ -122,6 +122,7 @@ setup(
         [
             extension("_ptiff", "ptiff", [], []),
             extension("_jpeg", "jpeg", JPEG, ["jpeg"]),
+            extension("_pixels", "pixels", ["resample.c"], ["m"]),
         ],
         compiler_directives={
             "language_level": 3,

@@ -34,7 +34,7 @@ def decode(
     *,
     at: int = 0,
     stride: int,
-    shrink: Literal[1, 2, 4, 8] = 1,
+    shrink: int = 1,
 ) -> None:
     """A window x, y, w, h of a JPEG of exactly `tile` px into the writable buffer `out`, as RGB; gray as R = G = B.
 
@@ -53,7 +53,7 @@ def encode(
     width: int,
     height: int,
     *,
-    bands: Literal[1, 3] = 3,
+    bands: int = 3,
     stride: int = 0,
     quality: int = 85,
     subsampling: Literal["420", "422", "444"] = "420",
@@ -74,7 +74,7 @@ def transcode(
     tile: tuple[int, int],
     box: tuple[int, int, int, int],
     *,
-    turn: Literal[0, 90, 180, 270] = 0,
+    turn: int = 0,
     mirror: bool = False,
     gray: bool = False,
     optimize: bool = False,

@@ -1,6 +1,6 @@
-"""Pixels through libvips: decode, join, cut, resample, turn, encode. Knows no slide and no file format of slides.
+"""Pictures through libvips: decode, join, cut, turn, tone; and every format, JPEG by the compiled encoder. Knows no slide.
 
-Pictures are lazy until an encoder or `settle` runs them; a damaged input raises PixelFault there.
+libvips's pictures are lazy until `encode` or `settled` runs them; a damaged input raises PixelFault there.
 """
 
 import re
@@ -10,10 +10,13 @@ from typing import Any
 
 import pyvips
 
+from ptiffserve import _jpeg
 from ptiffserve.errors import Malformed, UnsupportedFormat
 from ptiffserve.geometry import Box, Size
+from ptiffserve.raster import Raster, white
 
 Pixels = Any  # a pyvips.Image: 8 bits, 1 or 3 bands
+Picture = Raster | Pixels
 
 PixelFault = pyvips.Error
 
@@ -23,7 +26,7 @@ pyvips.vips_lib.vips_concurrency_set(1)
 
 # format -> (media type, libvips operation, its options)
 _SAVERS: dict[str, tuple[str, str, dict[str, object]]] = {
-    "jpg": ("image/jpeg", "jpegsave_buffer", {"Q": 85, "strip": True, "optimize_coding": True}),
+    "jpg": ("image/jpeg", "jpegsave_buffer", {}),  # written by _jpeg
     "png": ("image/png", "pngsave_buffer", {"compression": 6, "strip": True}),
     "webp": ("image/webp", "webpsave_buffer", {"Q": 80, "strip": True, "effort": 2}),
     "avif": ("image/avif", "heifsave_buffer", {"Q": 60, "compression": "av1", "effort": 2, "strip": True}),
@@ -33,6 +36,9 @@ _SAVERS: dict[str, tuple[str, str, dict[str, object]]] = {
     "jxl": ("image/jxl", "jxlsave_buffer", {"Q": 80, "strip": True}),
 }
 WHITE = [255, 255, 255]
+JPEG_QUALITY = 85
+# Brightness as JPEG has it (BT.601), so that gray is the same whether a tile's own is kept or it is computed.
+_LUMA = [[0.299, 0.587, 0.114]]
 
 
 @lru_cache
@@ -51,6 +57,21 @@ def media_type(form: str) -> str:
         return formats()[form]
     except KeyError:
         raise UnsupportedFormat(f"cannot make the format {form!r}") from None
+
+
+def image(picture: Picture) -> Pixels:
+    """The picture as libvips has them."""
+    if not isinstance(picture, Raster):
+        return picture
+    made = pyvips.Image.new_from_memory(picture.data, picture.width, picture.height, picture.bands, "uchar")
+    return made.copy(interpretation="srgb" if picture.bands == 3 else "b-w")
+
+
+def settled(picture: Picture) -> Raster:
+    """The picture computed into memory, so that a damaged input shows here and not later."""
+    if isinstance(picture, Raster):
+        return picture
+    return Raster(memoryview(picture.write_to_memory()), picture.width, picture.height, picture.bands)
 
 
 def decode(data: bytes) -> Pixels:
@@ -130,64 +151,35 @@ def mosaic(tiles: Sequence[Pixels], across: int) -> Pixels:
     return tiles[0] if len(tiles) == 1 else pyvips.Image.arrayjoin(list(tiles), across=across)
 
 
-def stack(pictures: Sequence[Pixels]) -> Pixels:
-    """Pictures of one width, top to bottom, each with its own height."""
-    joined = pictures[0]
-    for picture in pictures[1:]:
-        joined = joined.join(picture, "vertical")
-    return joined
-
-
 def cut(image: Pixels, box: Box) -> Pixels:
     if (box.x, box.y, box.width, box.height) == (0, 0, image.width, image.height):
         return image
     return image.crop(box.x, box.y, box.width, box.height)
 
 
-def shifted(image: Pixels, x: float, y: float) -> Pixels:
-    """The picture from the point (x, y) on, which may lie inside a pixel; the last pixels go on past the edge."""
-    if x == 0 and y == 0:
-        return image
-    area = [0, 0, max(1, image.width - int(x)), max(1, image.height - int(y))]
-    bicubic = pyvips.Interpolate.new("bicubic")
-    return image.affine([1, 0, 0, 1], odx=-x, ody=-y, oarea=area, interpolate=bicubic, extend="copy")
+def place(picture: Picture, x: int, y: int, size: Size) -> Picture:
+    """The picture at (x, y) on white of `size`."""
+    if (x, y, picture.width, picture.height) == (0, 0, size.width, size.height):
+        return picture
+    return image(picture).embed(x, y, size.width, size.height, extend="background", background=WHITE)
 
 
-def resample(image: Pixels, width: float, height: float, size: Size) -> Pixels:
-    """Its first `width` x `height` pixels, which need not be whole, at exactly `size`: Lanczos3 down, bicubic up."""
-    if (width, height) == (image.width, image.height) == (size.width, size.height):
-        return image
-    if (width, height) == (image.width, image.height):
-        return image.thumbnail_image(size.width, height=size.height, size="force")
-    # The edge is carried on far enough that rounding cannot leave the result a pixel short.
-    more_x, more_y = (1 + int(2 * extent / pixels) for extent, pixels in ((width, size.width), (height, size.height)))
-    image = image.embed(0, 0, image.width + more_x, image.height + more_y, extend="copy")
-    image = image.resize(size.width / width, vscale=size.height / height)
-    return image.crop(0, 0, size.width, size.height)
-
-
-def place(image: Pixels, x: int, y: int, size: Size) -> Pixels:
-    """`image` at (x, y) on white of `size`."""
-    if (x, y, image.width, image.height) == (0, 0, size.width, size.height):
-        return image
-    return image.embed(x, y, size.width, size.height, extend="background", background=WHITE)
-
-
-def turned(image: Pixels, turn: float, mirror: bool) -> Pixels:
+def turned(picture: Picture, turn: float, mirror: bool) -> Picture:
     """Mirrored left to right, then turned clockwise; corners that open are white."""
-    if mirror:
-        image = image.fliphor()
-    quarter = {0.0: None, 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn, "")
-    if quarter == "":
-        return image.copy_memory().rotate(turn, background=WHITE)
-    return image.copy_memory().rot(quarter) if quarter else image
+    if not turn and not mirror:
+        return picture
+    made = image(picture).fliphor() if mirror else image(picture)
+    quarter = {0.0: "d0", 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn)
+    if quarter is None:
+        return made.copy_memory().rotate(turn, background=WHITE)
+    return made.copy_memory().rot(quarter) if turn else made
 
 
-def toned(image: Pixels, quality: str) -> Pixels:
+def toned(picture: Picture, quality: str) -> Picture:
     """color, gray, or bitonal (black below half brightness)."""
     if quality == "color":
-        return image
-    gray = image.colourspace("b-w")
+        return picture
+    gray = image(picture).recomb(_LUMA).rint().cast("uchar").copy(interpretation="b-w")
     if quality == "gray":
         return gray
     if quality == "bitonal":
@@ -195,23 +187,21 @@ def toned(image: Pixels, quality: str) -> Pixels:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(image: Pixels, form: str) -> bytes:
+def encode(picture: Picture, form: str) -> bytes:
     """The picture's bytes in `form`."""
     media_type(form)
+    if form == "jpg":
+        pixels = settled(picture)
+        return _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=JPEG_QUALITY)
     _, operation, options = _SAVERS[form]
-    data: bytes = getattr(image, operation)(**options)
+    data: bytes = getattr(image(picture), operation)(**options)
     return data
-
-
-def settle(image: Pixels) -> Pixels:
-    """The picture computed into memory, so that a damaged input shows here and not later."""
-    return image.copy_memory()
 
 
 @lru_cache(maxsize=256)
 def blank(size: Size) -> bytes:
     """A white JPEG, made once for each size: the answer for sparse tiles."""
-    return encode(canvas(size), "jpg")
+    return _jpeg.encode(white(size).data, size.width, size.height, quality=JPEG_QUALITY, optimize=True)
 
 
 def tiff_page(fd: int, page: int, max_pixels: int) -> Pixels:

@@ -129,9 +129,9 @@ def _levels(probe: Probe, kept: list[tuple[Plane, int]]) -> tuple[tuple[Level, .
     base = kept[0][0].size
     levels, grids = [], []
     for index, (plane, d) in enumerate(kept):
-        grid, stored = grid_of(plane, probe.source, probe.name, index)
+        grid, coding = grid_of(plane, probe.source, probe.name, index)
         size = Size(max(1, base.width // d), max(1, base.height // d))
-        levels.append(Level(size, plane.tile, plane.grid, d, stored))
+        levels.append(Level(size, plane.tile, plane.grid, d, *coding))
         grids.append(grid)
     return tuple(levels), grids
 
