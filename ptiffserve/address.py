@@ -4,15 +4,18 @@ from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ptiffserve.errors import NotFound, SlideUnreadable
-from ptiffserve.geometry import Box, Level, Pyramid, Size
+from ptiffserve.geometry import Box, Level, Pyramid, Size, clip
 from ptiffserve.slide import Slide, tag
 
 Lane = Literal["stored", "blank", "lossless", "render"]
 
 # Part of every ETag of a picture that we encode: raise it when the same view gives other bytes than before.
 ENCODER = 1
+# Of what a view shows that is not the slide, unless it is asked for otherwise. RRGGBB.
+WHITE = "ffffff"
 
 
 class Tile(Struct, frozen=True):
@@ -25,10 +28,11 @@ class Tile(Struct, frozen=True):
 
 
 class View(Struct, frozen=True):
-    """A picture of `box` (level-0 pixels, may reach past the slide: white there), scaled to `size`, then mirrored
-    left to right, then turned clockwise by `turn` degrees.
+    """A picture of `box` (level-0 pixels, may reach past the slide: `background` there, RRGGBB in lower case), scaled to
+    `size`, then mirrored left to right, then turned clockwise by `turn` degrees.
 
     `level` is set by plan() where the view can be cut losslessly out of one stored tile of that level, else -1.
+    `strength` is the encoder's quality, 1 to 100, where the format has one; 0 is what we choose.
     """
 
     slide: Slide
@@ -39,6 +43,8 @@ class View(Struct, frozen=True):
     turn: float = 0.0
     mirror: bool = False
     level: int = -1
+    background: str = WHITE
+    strength: int = 0
 
 
 class Associated(Struct, frozen=True):
@@ -89,7 +95,12 @@ def plan(view: View) -> Tile | View:
     """The Tile that the view exactly is; else the view, marked with its level where a stored tile can be cut for it.
 
     Exact, never hopeful: a clipped edge is not the padded tile, and a level whose scale is no whole number has no tiles.
+    A background that cannot be seen is dropped; so is a strength where nothing is encoded.
     """
+    if view.background != WHITE:
+        if _shows_background(view):
+            return view
+        view = replace(view, background=WHITE)
     if view.turn or view.mirror or view.quality != "color":
         return view
     pyramid = pyramid_of(view.slide)
@@ -97,6 +108,11 @@ def plan(view: View) -> Tile | View:
         if level.stored == view.format and _on_grid(view, level, pyramid.size):
             return _placed(view, index, level)
     return view
+
+
+def _shows_background(view: View) -> bool:
+    """Whether there is more to see than the slide: past its edge, or in the corners that a turn opens."""
+    return view.turn % 90 != 0 or clip(view.box, pyramid_of(view.slide).size) != view.box
 
 
 def _on_grid(view: View, level: Level, base: Size) -> bool:
@@ -144,12 +160,15 @@ def etag(asked: Plan) -> str:
     if isinstance(asked, Tile):
         return f'"{name}-{asked.level}-{asked.col}-{asked.row}"'
     if isinstance(asked, View):
-        said = (*_numbers(asked), asked.format, asked.quality, asked.turn, asked.mirror, asked.level, ENCODER)
+        said = _said(asked)
     else:
         said = (asked.name, asked.format, asked.size and (asked.size.width, asked.size.height), ENCODER)
     return f'"{name}-{blake2b(repr(said).encode(), digest_size=8).hexdigest()}"'
 
 
-def _numbers(view: View) -> tuple[int, ...]:
-    box = view.box
-    return box.x, box.y, box.width, box.height, view.size.width, view.size.height
+def _said(view: View) -> tuple[object, ...]:
+    """All of a view but its slide."""
+    box, size = view.box, view.size
+    numbers = box.x, box.y, box.width, box.height, size.width, size.height
+    made = view.turn, view.mirror, view.level, view.background, view.strength
+    return *numbers, view.format, view.quality, *made, ENCODER

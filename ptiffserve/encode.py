@@ -120,9 +120,14 @@ def flat(image: Pixels) -> Pixels:
     return image.cast("uchar")
 
 
-def canvas(size: Size) -> Pixels:
-    """White."""
-    return pyvips.Image.black(size.width, size.height, bands=3).linear(0, 255, uchar=True).copy(interpretation="srgb")
+def canvas(size: Size, background: str = "ffffff") -> Pixels:
+    """One colour, RRGGBB."""
+    black = pyvips.Image.black(size.width, size.height, bands=3)
+    return black.linear([0, 0, 0], _rgb(background), uchar=True).copy(interpretation="srgb")
+
+
+def _rgb(colour: str) -> list[int]:
+    return list(bytes.fromhex(colour))
 
 
 def mosaic(tiles: Sequence[Pixels], across: int) -> Pixels:
@@ -166,20 +171,20 @@ def resample(image: Pixels, width: float, height: float, size: Size) -> Pixels:
     return image.crop(0, 0, size.width, size.height)
 
 
-def place(image: Pixels, x: int, y: int, size: Size) -> Pixels:
-    """`image` at (x, y) on white of `size`."""
+def place(image: Pixels, x: int, y: int, size: Size, background: str = "ffffff") -> Pixels:
+    """`image` at (x, y) on a canvas of `size`."""
     if (x, y, image.width, image.height) == (0, 0, size.width, size.height):
         return image
-    return image.embed(x, y, size.width, size.height, extend="background", background=WHITE)
+    return image.embed(x, y, size.width, size.height, extend="background", background=_rgb(background))
 
 
-def turned(image: Pixels, turn: float, mirror: bool) -> Pixels:
-    """Mirrored left to right, then turned clockwise; corners that open are white."""
+def turned(image: Pixels, turn: float, mirror: bool, background: str = "ffffff") -> Pixels:
+    """Mirrored left to right, then turned clockwise; corners that open have the background's colour."""
     if mirror:
         image = image.fliphor()
     quarter = {0.0: None, 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn, "")
     if quarter == "":
-        return image.copy_memory().rotate(turn, background=WHITE)
+        return image.copy_memory().rotate(turn, background=_rgb(background))
     return image.copy_memory().rot(quarter) if quarter else image
 
 
@@ -195,10 +200,12 @@ def toned(image: Pixels, quality: str) -> Pixels:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(image: Pixels, form: str) -> bytes:
-    """The picture's bytes in `form`."""
+def encode(image: Pixels, form: str, strength: int = 0) -> bytes:
+    """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one."""
     media_type(form)
     _, operation, options = _SAVERS[form]
+    if strength and "Q" in options:
+        options = {**options, "Q": strength}
     data: bytes = getattr(image, operation)(**options)
     return data
 

@@ -169,21 +169,21 @@ def _lossless(view: View, reader: Reader) -> Blob:
 
 def _rendered(view: View, reader: Reader) -> Blob:
     media_type = encode.media_type(view.format)
-    image = encode.turned(_scaled_view(view, reader), view.turn, view.mirror)
-    return Blob(encode.encode(encode.toned(image, view.quality), view.format), media_type, "render")
+    image = encode.turned(_scaled_view(view, reader), view.turn, view.mirror, view.background)
+    return Blob(encode.encode(encode.toned(image, view.quality), view.format, view.strength), media_type, "render")
 
 
 def _scaled_view(view: View, reader: Reader) -> Pixels:
-    """The view's box from the best level, at the view's size; what lies past the slide is white."""
+    """The view's box from the best level, at the view's size; past the slide is its background."""
     inner = clip(view.box, reader.pyramid.size)
     if inner.width <= 0 or inner.height <= 0:
-        return encode.canvas(view.size)
+        return encode.canvas(view.size, view.background)
     index = best_level(reader.pyramid, view.box, view.size)
     box, size = view.box, view.size
     part = Size(scaled(inner.width, size.width, box.width), scaled(inner.height, size.height, box.height))
     image = _resampled(inner, part, index, reader)
     at_x, at_y = (inner.x - box.x) * size.width // box.width, (inner.y - box.y) * size.height // box.height
-    return encode.place(image, at_x, at_y, size)
+    return encode.place(image, at_x, at_y, size, view.background)
 
 
 def _resampled(box: Box, size: Size, index: int, reader: Reader) -> Pixels:
