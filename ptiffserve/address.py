@@ -7,13 +7,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ptiffserve.errors import NotFound, SlideUnreadable
-from ptiffserve.geometry import Box, Level, Pyramid, Size
+from ptiffserve.geometry import Box, Level, Pyramid, Size, clip
 from ptiffserve.slide import Slide, tag
 
 Lane = Literal["stored", "blank", "lossless", "render"]
 
 # Part of every ETag of a picture that we encode: raise it when the same view gives other bytes than before.
 ENCODER = 2
+# Of what a view shows that is not the slide, unless it is asked for otherwise. RRGGBB.
+WHITE = "ffffff"
 
 
 class Tile(Struct, frozen=True):
@@ -26,10 +28,11 @@ class Tile(Struct, frozen=True):
 
 
 class View(Struct, frozen=True):
-    """A picture of `box` (level-0 pixels, may reach past the slide: white there), scaled to `size`, then mirrored
-    left to right, then turned clockwise by `turn` degrees.
+    """A picture of `box` (level-0 pixels, may reach past the slide: `background` there, RRGGBB in lower case), scaled to
+    `size`, then mirrored left to right, then turned clockwise by `turn` degrees.
 
     `level` is set by plan() where the view can be made of the stored coefficients of that level's tiles, else -1.
+    `strength` is the encoder's quality, 1 to 100, where the format has one; 0 is what we choose.
     """
 
     slide: Slide
@@ -40,6 +43,8 @@ class View(Struct, frozen=True):
     turn: float = 0.0
     mirror: bool = False
     level: int = -1
+    background: str = WHITE
+    strength: int = 0
 
 
 class Associated(Struct, frozen=True):
@@ -91,13 +96,23 @@ def plan(view: View) -> Tile | View:
     and turned for it without touching a coefficient.
 
     Exact, never hopeful: a clipped edge is not the padded tile, and a level whose scale is no whole number has no tiles.
+    A background that cannot be seen is dropped; so is a strength where nothing is encoded.
     """
+    if view.background != WHITE:
+        if _shows_background(view):
+            return view
+        view = replace(view, background=WHITE)
     pyramid = pyramid_of(view.slide)
     for index, level in enumerate(pyramid.levels):
         if level.stored == view.format and level.scale and _one_to_one(view, level, pyramid.size):
-            marked = replace(view, level=index)
+            marked = replace(view, level=index, strength=0)
             return _tile(marked, level) or (marked if _on_grid(marked, level) else view)
     return view
+
+
+def _shows_background(view: View) -> bool:
+    """Whether there is more to see than the slide: past its edge, or in the corners that a turn opens."""
+    return view.turn % 90 != 0 or clip(view.box, pyramid_of(view.slide).size) != view.box
 
 
 def level_box(view: View) -> Box:
@@ -164,12 +179,15 @@ def etag(asked: Plan) -> str:
     if isinstance(asked, Tile):
         return f'"{name}-{asked.level}-{asked.col}-{asked.row}"'
     if isinstance(asked, View):
-        said = (*_numbers(asked), asked.format, asked.quality, asked.turn, asked.mirror, asked.level, ENCODER)
+        said = _said(asked)
     else:
         said = (asked.name, asked.format, asked.size and (asked.size.width, asked.size.height), ENCODER)
     return f'"{name}-{blake2b(repr(said).encode(), digest_size=8).hexdigest()}"'
 
 
-def _numbers(view: View) -> tuple[int, ...]:
-    box = view.box
-    return box.x, box.y, box.width, box.height, view.size.width, view.size.height
+def _said(view: View) -> tuple[object, ...]:
+    """All of a view but its slide."""
+    box, size = view.box, view.size
+    numbers = box.x, box.y, box.width, box.height, size.width, size.height
+    made = view.turn, view.mirror, view.level, view.background, view.strength
+    return *numbers, view.format, view.quality, *made, ENCODER

@@ -141,9 +141,14 @@ def flat(image: Pixels) -> Pixels:
     return image.cast("uchar")
 
 
-def canvas(size: Size) -> Pixels:
-    """White."""
-    return pyvips.Image.black(size.width, size.height, bands=3).linear(0, 255, uchar=True).copy(interpretation="srgb")
+def canvas(size: Size, background: str = "ffffff") -> Pixels:
+    """One colour, RRGGBB."""
+    black = pyvips.Image.black(size.width, size.height, bands=3)
+    return black.linear([0, 0, 0], _rgb(background), uchar=True).copy(interpretation="srgb")
+
+
+def _rgb(colour: str) -> list[int]:
+    return list(bytes.fromhex(colour))
 
 
 def mosaic(tiles: Sequence[Pixels], across: int) -> Pixels:
@@ -157,21 +162,21 @@ def cut(image: Pixels, box: Box) -> Pixels:
     return image.crop(box.x, box.y, box.width, box.height)
 
 
-def place(picture: Picture, x: int, y: int, size: Size) -> Picture:
-    """The picture at (x, y) on white of `size`."""
+def place(picture: Picture, x: int, y: int, size: Size, background: str = "ffffff") -> Picture:
+    """The picture at (x, y) on a canvas of `size`."""
     if (x, y, picture.width, picture.height) == (0, 0, size.width, size.height):
         return picture
-    return image(picture).embed(x, y, size.width, size.height, extend="background", background=WHITE)
+    return image(picture).embed(x, y, size.width, size.height, extend="background", background=_rgb(background))
 
 
-def turned(picture: Picture, turn: float, mirror: bool) -> Picture:
-    """Mirrored left to right, then turned clockwise; corners that open are white."""
+def turned(picture: Picture, turn: float, mirror: bool, background: str = "ffffff") -> Picture:
+    """Mirrored left to right, then turned clockwise; corners that open have the background's colour."""
     if not turn and not mirror:
         return picture
     made = image(picture).fliphor() if mirror else image(picture)
     quarter = {0.0: "d0", 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn)
     if quarter is None:
-        return made.copy_memory().rotate(turn, background=WHITE)
+        return made.copy_memory().rotate(turn, background=_rgb(background))
     return made.copy_memory().rot(quarter) if turn else made
 
 
@@ -187,13 +192,16 @@ def toned(picture: Picture, quality: str) -> Picture:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(picture: Picture, form: str) -> bytes:
-    """The picture's bytes in `form`."""
+def encode(picture: Picture, form: str, strength: int = 0) -> bytes:
+    """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one."""
     media_type(form)
     if form == "jpg":
         pixels = settled(picture)
-        return _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=JPEG_QUALITY)
+        quality = strength or JPEG_QUALITY
+        return _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=quality)
     _, operation, options = _SAVERS[form]
+    if strength and "Q" in options:
+        options = {**options, "Q": strength}
     data: bytes = getattr(image(picture), operation)(**options)
     return data
 

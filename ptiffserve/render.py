@@ -8,7 +8,7 @@ from ptiffserve.address import Associated, Blob, View, level_box
 from ptiffserve.encode import Picture
 from ptiffserve.errors import TileCorrupt
 from ptiffserve.geometry import Box, Part, Pyramid, Size, best_level, clip, downsample, fit, parts, scaled, window
-from ptiffserve.raster import Raster, resample, white
+from ptiffserve.raster import Raster, resample
 from ptiffserve.readers.base import Means, Reader
 
 JPEG = "image/jpeg"
@@ -24,8 +24,8 @@ def view(asked: View, reader: Reader, means: Means) -> Blob:
         if blob is not None:
             return blob
     media_type = encode.media_type(asked.format)
-    picture = encode.turned(_scaled(asked, reader, means), asked.turn, asked.mirror)
-    return Blob(encode.encode(encode.toned(picture, asked.quality), asked.format), media_type, "render")
+    picture = encode.turned(_scaled(asked, reader, means), asked.turn, asked.mirror, asked.background)
+    return Blob(encode.encode(encode.toned(picture, asked.quality), asked.format, asked.strength), media_type, "render")
 
 
 def _lossless(asked: View, reader: Reader) -> Blob | None:
@@ -60,15 +60,15 @@ def _name(part: Part) -> str:
 
 
 def _scaled(asked: View, reader: Reader, means: Means) -> Picture:
-    """The view's box at the view's size; what lies past the slide is white."""
+    """The view's box at the view's size; past the slide is its background."""
     box, size = asked.box, asked.size
     inner = clip(box, reader.pyramid.size)
     if inner.width <= 0 or inner.height <= 0:
-        return white(size)
+        return encode.canvas(size, asked.background)
     part = Size(scaled(inner.width, size.width, box.width), scaled(inner.height, size.height, box.height))
     picture = _resampled(inner, part, reader, means)
     at_x, at_y = (inner.x - box.x) * size.width // box.width, (inner.y - box.y) * size.height // box.height
-    return encode.place(picture, at_x, at_y, size)
+    return encode.place(picture, at_x, at_y, size, asked.background)
 
 
 def _resampled(box: Box, size: Size, reader: Reader, means: Means) -> Raster:
