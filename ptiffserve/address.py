@@ -12,7 +12,7 @@ from ptiffserve.slide import Slide, tag
 Lane = Literal["stored", "blank", "lossless", "render"]
 
 # Part of every ETag of a picture that we encode: raise it when the same view gives other bytes than before.
-ENCODER = 1
+ENCODER = 2
 
 
 class Tile(Struct, frozen=True):

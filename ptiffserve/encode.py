@@ -10,6 +10,7 @@ from typing import Any
 
 import pyvips
 
+from ptiffserve import pdf
 from ptiffserve.errors import Malformed, UnsupportedFormat
 from ptiffserve.geometry import Box, Size
 
@@ -32,6 +33,21 @@ _SAVERS: dict[str, tuple[str, str, dict[str, object]]] = {
     "jp2": ("image/jp2", "jp2ksave_buffer", {"Q": 60, "strip": True}),
     "jxl": ("image/jxl", "jxlsave_buffer", {"Q": 80, "strip": True}),
 }
+# What goes over those options where a picture is black and white: one bit a pixel if the format can, else no loss.
+_BITONAL: dict[str, dict[str, object]] = {
+    "png": {"bitdepth": 1},
+    "tif": {"bitdepth": 1, "compression": "ccittfax4"},
+    "gif": {"bitdepth": 1},
+    "webp": {"lossless": True},
+    "avif": {"lossless": True},
+    "jp2": {"lossless": True},
+    "jxl": {"lossless": True},
+}
+# Where corners that a turn opens are transparent, as IIIF recommends. What libvips writes as JPEG 2000 with four
+# components is not read by everybody.
+CLEAR = frozenset({"png", "webp", "tif", "gif", "avif", "jxl"})
+# Not among formats(): a page and no picture, which only IIIF has a use for.
+PDF = "application/pdf"
 WHITE = [255, 255, 255]
 
 
@@ -47,6 +63,8 @@ def formats() -> dict[str, str]:
 
 def media_type(form: str) -> str:
     """UnsupportedFormat where nothing here writes `form`."""
+    if form == "pdf":
+        return PDF
     try:
         return formats()[form]
     except KeyError:
@@ -173,13 +191,15 @@ def place(image: Pixels, x: int, y: int, size: Size) -> Pixels:
     return image.embed(x, y, size.width, size.height, extend="background", background=WHITE)
 
 
-def turned(image: Pixels, turn: float, mirror: bool) -> Pixels:
-    """Mirrored left to right, then turned clockwise; corners that open are white."""
+def turned(image: Pixels, turn: float, mirror: bool, clear: bool = False) -> Pixels:
+    """Mirrored left to right, then turned clockwise. Corners that open are white, or where `clear` is said transparent:
+    then the picture has alpha, if anything opened."""
     if mirror:
         image = image.fliphor()
     quarter = {0.0: None, 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn, "")
     if quarter == "":
-        return image.copy_memory().rotate(turn, background=WHITE)
+        image = image.copy_memory()
+        return image.addalpha().rotate(turn, background=[*WHITE, 0]) if clear else image.rotate(turn, background=WHITE)
     return image.copy_memory().rot(quarter) if quarter else image
 
 
@@ -195,12 +215,21 @@ def toned(image: Pixels, quality: str) -> Pixels:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(image: Pixels, form: str) -> bytes:
-    """The picture's bytes in `form`."""
+def encode(image: Pixels, form: str, bitonal: bool = False) -> bytes:
+    """The picture's bytes in `form`. `bitonal`: it is black and white only, and stays so where the format can."""
     media_type(form)
+    if form == "pdf":
+        return _page(image, bitonal)
     _, operation, options = _SAVERS[form]
-    data: bytes = getattr(image, operation)(**options)
+    data: bytes = getattr(image, operation)(**options | (_BITONAL.get(form, {}) if bitonal else {}))
     return data
+
+
+def _page(image: Pixels, bitonal: bool) -> bytes:
+    size = Size(image.width, image.height)
+    if bitonal:
+        return pdf.of_png(encode(image, "png", bitonal), size)
+    return pdf.of_jpeg(encode(image, "jpg"), size, image.bands)
 
 
 def settle(image: Pixels) -> Pixels:

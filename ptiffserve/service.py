@@ -169,8 +169,10 @@ def _lossless(view: View, reader: Reader) -> Blob:
 
 def _rendered(view: View, reader: Reader) -> Blob:
     media_type = encode.media_type(view.format)
-    image = encode.turned(_scaled_view(view, reader), view.turn, view.mirror)
-    return Blob(encode.encode(encode.toned(image, view.quality), view.format), media_type, "render")
+    bitonal = view.quality == "bitonal"
+    clear = view.format in encode.CLEAR and not bitonal
+    image = encode.turned(_scaled_view(view, reader), view.turn, view.mirror, clear)
+    return Blob(encode.encode(encode.toned(image, view.quality), view.format, bitonal), media_type, "render")
 
 
 def _scaled_view(view: View, reader: Reader) -> Pixels:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "ptiffserve"
 GROUPS = [
     {"errors", "geometry", "_ptiff", "_jpeg"},
     {"address", "slide", "config"},
-    {"encode"},
+    {"encode", "pdf"},
     {"sources"},
     {"readers", "cache", "catalogue", "sample"},
     {"service"},
