@@ -32,6 +32,7 @@ command -v npm >/dev/null || need "npm, which brings OpenSeadragon" npm
 if [ "$purpose" = test ]; then
     command -v git >/dev/null || need "git" git
     command -v chromium >/dev/null || need "Chromium for the browser tests" chromium
+    have_library 'libmagic\.so\.1' || need "libmagic for an IIIF validator" libmagic1t64 libmagic1
     [ -d /usr/share/fonts/truetype/dejavu ] || need "a font for the browser" fonts-dejavu-core
 fi
 if [ "$purpose" = bench ]; then

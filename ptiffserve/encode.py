@@ -10,7 +10,7 @@ from typing import Any
 
 import pyvips
 
-from ptiffserve import _jpeg
+from ptiffserve import _jpeg, pdf
 from ptiffserve.errors import Malformed, UnsupportedFormat
 from ptiffserve.geometry import Box, Size
 from ptiffserve.raster import Raster, white
@@ -35,10 +35,25 @@ _SAVERS: dict[str, tuple[str, str, dict[str, object]]] = {
     "jp2": ("image/jp2", "jp2ksave_buffer", {"Q": 60, "strip": True}),
     "jxl": ("image/jxl", "jxlsave_buffer", {"Q": 80, "strip": True}),
 }
+# What goes over those options where a picture is black and white: one bit a pixel if the format can, else no loss.
+_BITONAL: dict[str, dict[str, object]] = {
+    "png": {"bitdepth": 1},
+    "tif": {"bitdepth": 1, "compression": "ccittfax4"},
+    "gif": {"bitdepth": 1},
+    "webp": {"lossless": True},
+    "avif": {"lossless": True},
+    "jp2": {"lossless": True},
+    "jxl": {"lossless": True},
+}
+# Where corners that a turn opens are transparent, as IIIF recommends. What libvips writes as JPEG 2000 with four
+# components is not read by everybody.
+CLEAR = frozenset({"png", "webp", "tif", "gif", "avif", "jxl"})
+# Not among formats(): a page and no picture, which only IIIF has a use for.
+PDF = "application/pdf"
 WHITE = [255, 255, 255]
 JPEG_QUALITY = 85
 # Brightness as JPEG has it (BT.601), so that gray is the same whether a tile's own is kept or it is computed.
-_LUMA = [[0.299, 0.587, 0.114]]
+_LUMA = [0.299, 0.587, 0.114]
 
 
 @lru_cache
@@ -53,6 +68,8 @@ def formats() -> dict[str, str]:
 
 def media_type(form: str) -> str:
     """UnsupportedFormat where nothing here writes `form`."""
+    if form == "pdf":
+        return PDF
     try:
         return formats()[form]
     except KeyError:
@@ -169,22 +186,26 @@ def place(picture: Picture, x: int, y: int, size: Size, background: str = "fffff
     return image(picture).embed(x, y, size.width, size.height, extend="background", background=_rgb(background))
 
 
-def turned(picture: Picture, turn: float, mirror: bool, background: str = "ffffff") -> Picture:
-    """Mirrored left to right, then turned clockwise; corners that open have the background's colour."""
+def turned(picture: Picture, turn: float, mirror: bool, background: str = "ffffff", clear: bool = False) -> Picture:
+    """Mirrored left to right, then turned clockwise. Corners that open have the background's colour, or where `clear` is
+    said are transparent: then the picture has alpha, if anything opened."""
     if not turn and not mirror:
         return picture
     made = image(picture).fliphor() if mirror else image(picture)
     quarter = {0.0: "d0", 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn)
     if quarter is None:
-        return made.copy_memory().rotate(turn, background=_rgb(background))
+        colour = [*_rgb(background), 0] if clear else _rgb(background)
+        return (made.addalpha() if clear else made).copy_memory().rotate(turn, background=colour)
     return made.copy_memory().rot(quarter) if turn else made
 
 
 def toned(picture: Picture, quality: str) -> Picture:
-    """color, gray, or bitonal (black below half brightness)."""
+    """color, gray, or bitonal (black below half brightness). Alpha stays."""
     if quality == "color":
         return picture
-    gray = image(picture).recomb(_LUMA).rint().cast("uchar").copy(interpretation="b-w")
+    made = image(picture)
+    luma = [_LUMA] if made.bands == 3 else [[*_LUMA, 0], [0, 0, 0, 1]]
+    gray = made.recomb(luma).rint().cast("uchar").copy(interpretation="b-w")
     if quality == "gray":
         return gray
     if quality == "bitonal":
@@ -192,18 +213,27 @@ def toned(picture: Picture, quality: str) -> Picture:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(picture: Picture, form: str, strength: int = 0) -> bytes:
-    """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one."""
+def encode(picture: Picture, form: str, strength: int = 0, bitonal: bool = False) -> bytes:
+    """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one. `bitonal`: it is
+    black and white only, and stays so where the format can."""
     media_type(form)
     if form == "jpg":
         pixels = settled(picture)
         quality = strength or JPEG_QUALITY
         return _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=quality)
+    if form == "pdf":
+        return _page(picture, strength, bitonal)
     _, operation, options = _SAVERS[form]
-    if strength and "Q" in options:
-        options = {**options, "Q": strength}
-    data: bytes = getattr(image(picture), operation)(**options)
+    more = _BITONAL.get(form, {}) if bitonal else {"Q": strength} if strength and "Q" in options else {}
+    data: bytes = getattr(image(picture), operation)(**options | more)
     return data
+
+
+def _page(picture: Picture, strength: int, bitonal: bool) -> bytes:
+    size = Size(picture.width, picture.height)
+    if bitonal:
+        return pdf.of_png(encode(picture, "png", bitonal=True), size)
+    return pdf.of_jpeg(encode(picture, "jpg", strength), size, picture.bands)
 
 
 @lru_cache(maxsize=256)

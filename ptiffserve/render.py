@@ -4,7 +4,7 @@ Runs in the thread of whoever calls it. Knows no HTTP.
 """
 
 from ptiffserve import _jpeg, encode
-from ptiffserve.address import Associated, Blob, View, level_box
+from ptiffserve.address import WHITE, Associated, Blob, View, level_box
 from ptiffserve.encode import Picture
 from ptiffserve.errors import TileCorrupt
 from ptiffserve.geometry import Box, Part, Pyramid, Size, best_level, clip, downsample, fit, parts, scaled, window
@@ -24,8 +24,11 @@ def view(asked: View, reader: Reader, means: Means) -> Blob:
         if blob is not None:
             return blob
     media_type = encode.media_type(asked.format)
-    picture = encode.turned(_scaled(asked, reader, means), asked.turn, asked.mirror, asked.background)
-    return Blob(encode.encode(encode.toned(picture, asked.quality), asked.format, asked.strength), media_type, "render")
+    bitonal = asked.quality == "bitonal"
+    clear = asked.format in encode.CLEAR and asked.background == WHITE and not bitonal
+    picture = encode.turned(_scaled(asked, reader, means), asked.turn, asked.mirror, asked.background, clear)
+    data = encode.encode(encode.toned(picture, asked.quality), asked.format, asked.strength, bitonal)
+    return Blob(data, media_type, "render")
 
 
 def _lossless(asked: View, reader: Reader) -> Blob | None:

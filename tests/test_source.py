@@ -14,7 +14,7 @@ PACKAGE = ROOT / "ptiffserve"
 GROUPS = [
     {"errors", "geometry", "_ptiff", "_jpeg", "_pixels"},
     {"address", "slide", "config"},
-    {"encode", "raster"},
+    {"encode", "raster", "pdf"},
     {"sources"},
     {"readers", "cache", "catalogue", "sample"},
     {"service", "render"},

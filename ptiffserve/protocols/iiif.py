@@ -55,7 +55,8 @@ def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
     box = region_box(region, pyramid_of(slide).size)
     wanted = offer.check(output_size(size, box, version, offer))
     mirror, turn = rotation_of(rotation)
-    form = offer.format(form, {})
+    if form != "pdf":
+        form = offer.format(form, {})
     return plan(View(slide, box, wanted, form, QUALITIES[quality], turn, mirror, background=background))
 
 
@@ -262,7 +263,9 @@ def _info3(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
         "profile": "level2",
         **_shared(pyramid, offer),
         **_limits(offer),
-        "extraFormats": [form for form in offer.formats if form not in ("jpg", "png")],
+        # Stored tiles are JPEGs: any other format is rendered.
+        "preferredFormats": ["jpg"],
+        "extraFormats": [form for form in (*offer.formats, "pdf") if form not in ("jpg", "png")],
         "extraQualities": ["color", "gray", "bitonal"],
         "extraFeatures": [*HEADERS, "mirroring", "rotationArbitrary", "sizeUpscaling"],
         # Version 3 wants a name and a type of every service, and the annex is older than that.
@@ -272,7 +275,7 @@ def _info3(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
 
 def _info2(base: str, pyramid: Pyramid, offer: Offer) -> dict[str, object]:
     more = {
-        "formats": list(offer.formats),
+        "formats": [*offer.formats, "pdf"],
         "qualities": list(QUALITIES),
         "supports": [*HEADERS, "mirroring", "regionSquare", "rotationArbitrary", "sizeAboveFull", "sizeByDistortedWh"],
         **_limits(offer),
