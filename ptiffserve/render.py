@@ -14,7 +14,7 @@ from ptiffserve.readers.base import Means, Reader
 JPEG = "image/jpeg"
 # How many pixels are left for the filter to make one of, on each axis, where a decoder shrinks: its own filter is a coarse
 # one, and what aliases in it is mostly what Lanczos takes out behind it.
-SPARE = 2
+SPARE = 1.5
 
 
 def view(asked: View, reader: Reader, means: Means) -> Blob:
