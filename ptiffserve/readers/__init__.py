@@ -2,12 +2,13 @@
 
 from ptiffserve._ptiff import TiffError, walk
 from ptiffserve.errors import SlideUnreadable
-from ptiffserve.readers import openslide, philips, tiled
+from ptiffserve.readers import isyntax, openslide, philips, tiled
 from ptiffserve.readers.base import Format, Probe, Reader
 from ptiffserve.sources.base import Source
 
 FORMATS: tuple[Format, ...] = (
     Format("philips", philips.detect, philips.open),
+    Format("isyntax", isyntax.detect, isyntax.open),
     Format("tiled", tiled.detect, tiled.open),
     Format("openslide", openslide.detect, openslide.open),
 )
