@@ -127,7 +127,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "Ventana": (lambda p: written(p, extratags=[(700, 1, None, b"<x><iScan/></x>", True)]), "Ventana"),
     "no TIFF": (lambda p: p.write_bytes(b"PK\3\4" + bytes(5000)) and p, "not a TIFF.*openslide: not a format"),
     "empty": (lambda p: p.write_bytes(b"") or p, "not a TIFF"),
-    "a damaged TIFF": (lambda p: p.write_bytes(b"II*\0\xff\xff\xff\x7f" + bytes(99)) and p, "outside the file$"),
+    "a damaged TIFF": (
+        lambda p: p.write_bytes(b"II*\0\xff\xff\xff\x7f" + bytes(99)) and p,
+        "outside the file; isyntax: not a Philips iSyntax$",
+    ),
     "a DICOM head alone": (lambda p: p.write_bytes(bytes(128) + b"DICM" + bytes(64)) and p, "openslide: "),
 }
 
