@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from ptiffserve.errors import NotFound, SlideUnreadable
 from ptiffserve.geometry import Box, Level, Pyramid, Size
-from ptiffserve.slide import Slide, tag
+from ptiffserve.slide import Slide, edition
 
 Lane = Literal["stored", "blank", "lossless", "render"]
 
@@ -140,7 +140,7 @@ def tile_of(view: View) -> Tile:
 
 def etag(asked: Plan) -> str:
     """A strong entity tag, quoted: the same in every process, another one when the file or the bytes we make change."""
-    name = tag(asked.slide.fingerprint)
+    name = edition(asked.slide)
     if isinstance(asked, Tile):
         return f'"{name}-{asked.level}-{asked.col}-{asked.row}"'
     if isinstance(asked, View):

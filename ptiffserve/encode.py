@@ -11,6 +11,7 @@ from typing import Any
 import pyvips
 
 from ptiffserve import pdf
+from ptiffserve._ptiff import profile_segments
 from ptiffserve.errors import Malformed, UnsupportedFormat
 from ptiffserve.geometry import Box, Size
 
@@ -46,6 +47,8 @@ _BITONAL: dict[str, dict[str, object]] = {
 # Where corners that a turn opens are transparent, as IIIF recommends. What libvips writes as JPEG 2000 with four
 # components is not read by everybody.
 CLEAR = frozenset({"png", "webp", "tif", "gif", "avif", "jxl"})
+# Where libvips writes an ICC profile; JPEG gets it from us, like stored tiles.
+_PROFILED = frozenset({"png", "webp", "tif", "avif", "jxl"})
 # Not among formats(): a page and no picture, which only IIIF has a use for.
 PDF = "application/pdf"
 WHITE = [255, 255, 255]
@@ -130,7 +133,10 @@ def reason(fault: Exception) -> str:
 
 
 def flat(image: Pixels) -> Pixels:
-    """8-bit sRGB, three bands, transparency over white."""
+    """8-bit sRGB, three bands, transparency over white. No profile: whose colours they are, the reader knows."""
+    if image.get_typeof("icc-profile-data"):
+        image = image.copy()
+        image.remove("icc-profile-data")
     if image.hasalpha():
         image = image.flatten(background=WHITE)
     if image.interpretation != "srgb" or image.bands != 3:
@@ -215,21 +221,49 @@ def toned(image: Pixels, quality: str) -> Pixels:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(image: Pixels, form: str, bitonal: bool = False) -> bytes:
-    """The picture's bytes in `form`. `bitonal`: it is black and white only, and stays so where the format can."""
+def encode(image: Pixels, form: str, bitonal: bool = False, profile: bytes = b"") -> bytes:
+    """The picture's bytes in `form`. `bitonal`: it is black and white only, and stays so where the format can.
+
+    `profile`: the ICC profile of its three bands, which goes along where the format and libvips know how.
+    """
     media_type(form)
     if form == "pdf":
-        return _page(image, bitonal)
+        return _page(image, bitonal, profile)
     _, operation, options = _SAVERS[form]
-    data: bytes = getattr(image, operation)(**options | (_BITONAL.get(form, {}) if bitonal else {}))
-    return data
+    if bitonal:
+        options = options | _BITONAL.get(form, {})
+    if profile and form in _PROFILED:
+        image, options = _labelled(image, profile), options | {"strip": False}
+    data: bytes = getattr(image, operation)(**options)
+    return with_profile(data, profile) if form == "jpg" else data
 
 
-def _page(image: Pixels, bitonal: bool) -> bytes:
+def with_profile(data: bytes, profile: bytes) -> bytes:
+    """A JPEG that says whose colours it has: behind APP0 and APP14, which some decoders want first."""
+    at = 2
+    while data[at : at + 2] in (b"\xff\xe0", b"\xff\xee"):
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return data[:at] + profile_segments(profile) + data[at:] if profile else data
+
+
+def _labelled(image: Pixels, profile: bytes) -> Pixels:
+    """The picture with that profile and nothing else beside its pixels: no name that its file said."""
+    bare = pyvips.Image.new_from_memory(image.write_to_memory(), image.width, image.height, image.bands, "uchar")
+    bare = bare.copy(interpretation="srgb")
+    bare.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return bare
+
+
+def to_srgb(image: Pixels, profile: bytes) -> Pixels:
+    """A picture of three bands in the colours of an ICC profile, as sRGB; unchanged where lcms cannot read that."""
+    return _labelled(image, profile).icc_transform("srgb", embedded=True, intent="perceptual")
+
+
+def _page(image: Pixels, bitonal: bool, profile: bytes) -> bytes:
     size = Size(image.width, image.height)
     if bitonal:
         return pdf.of_png(encode(image, "png", bitonal), size)
-    return pdf.of_jpeg(encode(image, "jpg"), size, image.bands)
+    return pdf.of_jpeg(encode(image, "jpg"), size, image.bands, profile)
 
 
 def settle(image: Pixels) -> Pixels:

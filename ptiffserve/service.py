@@ -15,11 +15,11 @@ from ptiffserve.encode import PixelFault, Pixels
 from ptiffserve.errors import Overloaded, SlideChanged, TileCorrupt
 from ptiffserve.geometry import Box, Size, best_level, clip, fit, scaled, window
 from ptiffserve.readers.base import Reader
-from ptiffserve.slide import Fingerprint, Slide
+from ptiffserve.slide import Fingerprint, Icc, Slide
 from ptiffserve.sources.file import FileSource, inside
 
 T = TypeVar("T")
-SlideKey = tuple[str, Fingerprint]
+SlideKey = tuple[str, Fingerprint, Icc]
 JPEG = "image/jpeg"
 # What an open slide may hold besides its tile tables: reader, grids, parsed directories. bench/test_open.py measures it
 # (48 KB for a slide of 100,000 x 100,000 px); the rest is for long descriptions.
@@ -48,7 +48,7 @@ class OpenSlides:
 
     @staticmethod
     def key(slide: Slide) -> SlideKey:
-        return slide.id, slide.fingerprint
+        return slide.id, slide.fingerprint, slide.icc
 
     def touch(self, key: SlideKey) -> Reader | None:
         """The reader, which now is the one used last."""
@@ -74,7 +74,7 @@ class OpenSlides:
         source = FileSource(inside(self._root_of(slide.store), slide.path), slide.key)
         if source.fingerprint() != slide.fingerprint:
             raise SlideChanged(slide.key, "the file is not the one in the catalogue")
-        reader = readers.open_slide(source, slide.key)
+        reader = readers.open_slide(source, slide.key, slide.icc)
         self._keep(self.key(slide), reader, source)
         return reader
 
@@ -164,7 +164,7 @@ def _lossless(view: View, reader: Reader) -> Blob:
         cut = _jpeg.crop(data, view.size.width, view.size.height, full.width, full.height, optimize=False)
     except _jpeg.JpegError as error:
         raise TileCorrupt(view.slide.key, f"tile {tile.col},{tile.row} of level {tile.level}: {error}") from error
-    return Blob(cut, JPEG, "lossless")
+    return Blob(encode.with_profile(cut, reader.profile), JPEG, "lossless")
 
 
 def _rendered(view: View, reader: Reader) -> Blob:
@@ -172,7 +172,10 @@ def _rendered(view: View, reader: Reader) -> Blob:
     bitonal = view.quality == "bitonal"
     clear = view.format in encode.CLEAR and not bitonal
     image = encode.turned(_scaled_view(view, reader), view.turn, view.mirror, clear)
-    return Blob(encode.encode(encode.toned(image, view.quality), view.format, bitonal), media_type, "render")
+    # A profile of red, green and blue says nothing of a gray.
+    profile = reader.profile if view.quality == "color" else b""
+    data = encode.encode(encode.toned(image, view.quality), view.format, bitonal, profile)
+    return Blob(data, media_type, "render")
 
 
 def _scaled_view(view: View, reader: Reader) -> Pixels:

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple, Protocol
 from ptiffserve._ptiff import Directory
 from ptiffserve.encode import Pixels
 from ptiffserve.geometry import Box, Pyramid
+from ptiffserve.slide import Icc
 from ptiffserve.sources.base import Source
 
 
 class Reader(Protocol):
     """An open slide. Safe to use from many threads at once.
 
-    `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds.
+    `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds;
+    `profile` the ICC profile (RGB) of its stored tiles and pixels, which stored tiles carry already, b"" for none or sRGB.
     """
 
     format: str
@@ -21,6 +23,7 @@ class Reader(Protocol):
     barcode: str
     fault: str
     nbytes: int
+    profile: bytes
 
     def tile_now(self, level: int, col: int, row: int) -> bytes | None:
         """The stored tile as a complete picture, b"" where it is sparse, None where reading it would block."""
@@ -46,6 +49,7 @@ class Probe:
     """A file on its way to becoming a reader: parsed once as a TIFF, shown to every format in turn.
 
     `directories` is empty where the file is no TIFF; `fault` then says why, or what is wrong behind the first directory.
+    `icc`: what is to be done with its colour profile; `profile`: the one in its first directory, b"" for none that is usable.
     `noted` is what a format's detect found out and its open need not find out again.
     """
 
@@ -53,7 +57,14 @@ class Probe:
     name: str
     directories: list[Directory]
     fault: str
+    icc: Icc = "embed"
+    profile: bytes = b""
     noted: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def carried(self) -> bytes:
+        """The profile that stored tiles are sent with."""
+        return self.profile if self.icc == "embed" else b""
 
 
 class Format(NamedTuple):

@@ -54,6 +54,7 @@ class TiffReader:
         self.pyramid = pyramid
         self.barcode = ""
         self.fault = ""
+        self.profile = b""
         self.nbytes = sum(grid.nbytes() for grid in grids)
         self._source = source
         self.file = source.file
@@ -138,11 +139,14 @@ def check_samples(plane: Plane, colours: Set[tuple[int, int]]) -> None:
         raise TiffError(f"{where} keeps its samples in separate planes")
 
 
-def grid_of(plane: Plane, source: Source, name: str, level: int) -> tuple[Grid, str]:
-    """The level's tile table, ready to serve, and the format its tiles can be sent in as stored ("" if in none)."""
+def grid_of(plane: Plane, source: Source, name: str, level: int, profile: bytes = b"") -> tuple[Grid, str]:
+    """The level's tile table, ready to serve, and the format its tiles can be sent in as stored ("" if in none).
+
+    `profile`: the ICC profile that they are sent with, b"" for none.
+    """
     grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
     frame = _first_frame(grid, source)
-    grid.expect(_head(plane, frame), plane.tile.width, plane.tile.height, plane.samples)
+    grid.expect(_head(plane, frame, profile), plane.tile.width, plane.tile.height, plane.samples)
     # Browsers differ on RGB with subsampled components, and libjpeg never writes it (iipsrv re-encodes it too).
     subsampled_rgb = plane.photometric == RGB and frame is not None and len(set(frame[2])) > 1
     return grid, "" if subsampled_rgb else "jpg"
@@ -156,14 +160,14 @@ def _first_frame(grid: Grid, source: Source) -> tuple[int, bytes, bytes] | None:
     return sniff(source.read(offset, min(count, HEAD_BYTES)))
 
 
-def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None) -> bytes:
+def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None, profile: bytes) -> bytes:
     """The prefix of the level's tiles. The photometric tag decides colour: Aperio writes RGB and no marker."""
     tables = plane.directory.blob(JPEG_TABLES, MAX_TABLES) if JPEG_TABLES in plane.directory else None
     transform = 0 if plane.photometric == RGB else None
     if plane.photometric == YCBCR and frame is not None and frame[1] == b"RGB":
         transform = 1
     try:
-        return prefix(tables, transform)
+        return prefix(tables, transform, profile)
     except ValueError as error:
         raise TiffError(f"directory {plane.directory.index}: {error}") from error
 
