@@ -1,4 +1,4 @@
-"""Builds the two extension modules into the package, and brings the viewer's library, OpenSeadragon, from npm.
+"""Builds the three extension modules into the package, and brings the viewer's library, OpenSeadragon, from npm.
 
 PTIFFSERVE_DEBUG=1 adds bounds checks and the sanitizers for addresses and undefined behaviour; tests/run_debug.sh uses it
 in a copy of the tree, so that the two kinds of build never mix.
@@ -27,6 +27,10 @@ CFLAGS = [
     *(["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZE] if DEBUG else ["-O3", "-g0"]),
 ]
 LDFLAGS = SANITIZE if DEBUG else []
+JPEG = [
+    *("fail.c", "reader.c", "writer.c", "decode.c", "encode.c"),
+    *("transcode.c", "plan.c", "turn.c", "mosaic.c"),
+]
 
 
 def extension(name: str, folder: str, extra: list[str], libraries: list[str]) -> Extension:
@@ -117,7 +121,8 @@ setup(
     ext_modules=cythonize(
         [
             extension("_ptiff", "ptiff", [], []),
-            extension("_jpeg", "jpeg", ["turbo.c"], ["jpeg"]),
+            extension("_jpeg", "jpeg", JPEG, ["jpeg"]),
+            extension("_pixels", "pixels", ["resample.c"], ["m"]),
         ],
         compiler_directives={
             "language_level": 3,

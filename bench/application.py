@@ -56,7 +56,7 @@ class Application:
         """How the URL is understood: parse and resolve, as the endpoint calls them."""
         _, first, *segments = url.split("/")
         dialect = PROTOCOLS[first]
-        reading = next(each for each in dialect.parse(segments, {}) if each.name == self.slide.key)
+        reading = next(each for each in dialect.parse([first, *segments], b"") if each.name == self.slide.key)
         return dialect.resolve(reading.asked, self.slide, self.offer)  # type: ignore[return-value]
 
     def made(self, plan: Plan) -> bytes:

@@ -67,4 +67,4 @@ def test_crop_alone(benchmark: BenchmarkFixture, app: Application) -> None:
     view = app.plan(MADE["lossless edge crop"][0].format(key=app.slide.key))
     assert isinstance(view, View) and view.level == 2
     data = app.reader.tile(2, 2, 1)
-    assert benchmark(_jpeg.crop, data, view.size.width, view.size.height, 512, 512, optimize=False)
+    assert benchmark(_jpeg.transcode, [data], 1, (512, 512), (0, 0, view.size.width, view.size.height))

@@ -4,15 +4,18 @@ from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ptiffserve.errors import NotFound, SlideUnreadable
-from ptiffserve.geometry import Box, Level, Pyramid, Size
+from ptiffserve.geometry import Box, Level, Pyramid, Size, clip
 from ptiffserve.slide import Slide, edition
 
 Lane = Literal["stored", "blank", "lossless", "render"]
 
 # Part of every ETag of a picture that we encode: raise it when the same view gives other bytes than before.
 ENCODER = 2
+# Of what a view shows that is not the slide, unless it is asked for otherwise. RRGGBB.
+WHITE = "ffffff"
 
 
 class Tile(Struct, frozen=True):
@@ -25,10 +28,11 @@ class Tile(Struct, frozen=True):
 
 
 class View(Struct, frozen=True):
-    """A picture of `box` (level-0 pixels, may reach past the slide: white there), scaled to `size`, then mirrored
-    left to right, then turned clockwise by `turn` degrees.
+    """A picture of `box` (level-0 pixels, may reach past the slide: `background` there, RRGGBB in lower case), scaled to
+    `size`, then mirrored left to right, then turned clockwise by `turn` degrees.
 
-    `level` is set by plan() where the view can be cut losslessly out of one stored tile of that level, else -1.
+    `level` is set by plan() where the view can be made of the stored coefficients of that level's tiles, else -1.
+    `strength` is the encoder's quality, 1 to 100, where the format has one; 0 is what we choose.
     """
 
     slide: Slide
@@ -39,6 +43,8 @@ class View(Struct, frozen=True):
     turn: float = 0.0
     mirror: bool = False
     level: int = -1
+    background: str = WHITE
+    strength: int = 0
 
 
 class Associated(Struct, frozen=True):
@@ -86,28 +92,43 @@ def pyramid_of(slide: Slide) -> Pyramid:
 
 
 def plan(view: View) -> Tile | View:
-    """The Tile that the view exactly is; else the view, marked with its level where a stored tile can be cut for it.
+    """The Tile that the view exactly is; else the view, marked with its level where that level's tiles can be cut, joined
+    and turned for it without touching a coefficient.
 
     Exact, never hopeful: a clipped edge is not the padded tile, and a level whose scale is no whole number has no tiles.
+    A background that cannot be seen is dropped; so is a strength where nothing is encoded.
     """
-    if view.turn or view.mirror or view.quality != "color":
-        return view
+    if view.background != WHITE:
+        if _shows_background(view):
+            return view
+        view = replace(view, background=WHITE)
     pyramid = pyramid_of(view.slide)
     for index, level in enumerate(pyramid.levels):
-        if level.stored == view.format and _on_grid(view, level, pyramid.size):
-            return _placed(view, index, level)
+        if level.stored == view.format and level.scale and _one_to_one(view, level, pyramid.size):
+            marked = replace(view, level=index, strength=0)
+            return _tile(marked, level) or (marked if _on_grid(marked, level) else view)
     return view
 
 
-def _on_grid(view: View, level: Level, base: Size) -> bool:
-    """Whether the view is 1:1 with the level, begins at the corner of a tile and ends inside that tile."""
+def _shows_background(view: View) -> bool:
+    """Whether there is more to see than the slide: past its edge, or in the corners that a turn opens."""
+    return view.turn % 90 != 0 or clip(view.box, pyramid_of(view.slide).size) != view.box
+
+
+def level_box(view: View) -> Box:
+    """The box of a view with a level, in that level's pixels."""
+    d = pyramid_of(view.slide).levels[view.level].scale
+    return Box(view.box.x // d, view.box.y // d, view.size.width, view.size.height)
+
+
+def _one_to_one(view: View, level: Level, base: Size) -> bool:
+    """Whether the view shows whole pixels of the level as they are, none of them past its edge."""
     box, size, d = view.box, view.size, level.scale
     return (
-        d > 0
-        and size.width <= level.tile.width
-        and size.height <= level.tile.height
-        and box.x % (level.tile.width * d) == 0
-        and box.y % (level.tile.height * d) == 0
+        box.x >= 0
+        and box.y >= 0
+        and box.x % d == 0
+        and box.y % d == 0
         and _side_exact(box.x, box.width, size.width, d, base.width, level.size.width)
         and _side_exact(box.y, box.height, size.height, d, base.height, level.size.height)
     )
@@ -120,22 +141,36 @@ def _side_exact(start: int, extent: int, pixels: int, d: int, base: int, side: i
     return start + extent == base and start // d + pixels == side
 
 
-def _placed(view: View, index: int, level: Level) -> Tile | View:
-    col, row = view.box.x // (level.tile.width * level.scale), view.box.y // (level.tile.height * level.scale)
-    if view.size == level.tile:
-        return Tile(view.slide, index, col, row)
-    return View(view.slide, view.box, view.size, view.format, level=index)
+def _tile(view: View, level: Level) -> Tile | None:
+    box, tile = level_box(view), level.tile
+    if view.size != tile or box.x % tile.width or box.y % tile.height:
+        return None
+    if view.turn or view.mirror or view.quality != "color":
+        return None
+    return Tile(view.slide, view.level, box.x // tile.width, box.y // tile.height)
 
 
-def tile_of(view: View) -> Tile:
-    """The stored tile that a view with a level is cut from."""
-    level = pyramid_of(view.slide).levels[view.level]
-    return Tile(
-        view.slide,
-        view.level,
-        view.box.x // (level.tile.width * level.scale),
-        view.box.y // (level.tile.height * level.scale),
-    )
+def _on_grid(view: View, level: Level) -> bool:
+    """Whether the view begins on the grid of the level's JPEG units, and no part of a unit would be turned to its left or
+    top, where a JPEG has whole ones only. Gray needs brightness apart from colour."""
+    unit, box = level.unit, level_box(view)
+    if (
+        not unit.width
+        or view.turn % 90
+        or view.quality not in ("color", "gray")
+        or box.x % unit.width
+        or box.y % unit.height
+    ):
+        return False
+    right, bottom = _turned_in(view.turn, view.mirror)
+    whole = (not right or box.width % unit.width == 0) and (not bottom or box.height % unit.height == 0)
+    return whole and (view.quality == "color" or level.luma)
+
+
+def _turned_in(turn: float, mirror: bool) -> tuple[bool, bool]:
+    """Whether the right and the bottom edge become the left or the top one."""
+    right = turn in (180, 270) if not mirror else turn in (0, 90)
+    return right, turn in (90, 180)
 
 
 def etag(asked: Plan) -> str:
@@ -144,12 +179,15 @@ def etag(asked: Plan) -> str:
     if isinstance(asked, Tile):
         return f'"{name}-{asked.level}-{asked.col}-{asked.row}"'
     if isinstance(asked, View):
-        said = (*_numbers(asked), asked.format, asked.quality, asked.turn, asked.mirror, asked.level, ENCODER)
+        said = _said(asked)
     else:
         said = (asked.name, asked.format, asked.size and (asked.size.width, asked.size.height), ENCODER)
     return f'"{name}-{blake2b(repr(said).encode(), digest_size=8).hexdigest()}"'
 
 
-def _numbers(view: View) -> tuple[int, ...]:
-    box = view.box
-    return box.x, box.y, box.width, box.height, view.size.width, view.size.height
+def _said(view: View) -> tuple[object, ...]:
+    """All of a view but its slide."""
+    box, size = view.box, view.size
+    numbers = box.x, box.y, box.width, box.height, size.width, size.height
+    made = view.turn, view.mirror, view.level, view.background, view.strength
+    return *numbers, view.format, view.quality, *made, ENCODER

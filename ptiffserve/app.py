@@ -19,7 +19,7 @@ from ptiffserve.api import Api, failed
 from ptiffserve.auth.open import Open
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import Lookup
-from ptiffserve.config import Config, Store, catalogue_path
+from ptiffserve.config import Config, Store, catalogue_path, url_paths
 from ptiffserve.endpoint import Endpoint
 from ptiffserve.errors import ConfigError, NotFound
 from ptiffserve.lane import Shortcut
@@ -42,7 +42,7 @@ def create_app(config: Config) -> Endpoint:
     labels = config.auth.labels == "allow"
     slides = OpenSlides(lambda label: Path(stores[label].root), config.limits.slides_open, config.limits.memory)
     service = Service(slides, config.limits.renders, config.limits.queue)
-    lookup = Lookup(catalogue, stores)
+    lookup = Lookup(catalogue, stores, url_paths(stores.values()))
     watch = Watch(list(stores.values()), catalogue, path.with_suffix(".lock"))
 
     def look_again(slide: Slide) -> Slide | None:

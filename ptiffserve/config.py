@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -79,17 +79,27 @@ ENDINGS = [
 
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
-    """A folder of slides. `poll`: least seconds between two looks at it.
+    """A folder of slides. `poll`: least seconds between two looks at it. `url_path`: where clients see the folder.
 
     `icc`: slides' colour profiles go with their pictures, or pictures are converted from them to sRGB, or they are left out.
     """
 
     root: str
     label: str = ""
+    url_path: str = ""
     include: list[str] = field(default_factory=lambda: [f"*.{ending}" for ending in ENDINGS])
     exclude: list[str] = field(default_factory=list)
     poll: float = 1.0
     icc: Icc = "embed"
+
+
+# First segments of paths that are ours, or will be: no url_path may begin with one.
+RESERVED = frozenset(
+    (
+        "api", "apiv1", "assets", "deepzoom", "fcgi-bin", "health", "iiif", "iip", "label",
+        "metrics", "ready", "slides", "thumb", "tile", "tileat", "tiles", "view", "zoomify",
+    )
+)  # fmt: skip
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,4 +184,23 @@ def _checked(config: Config) -> Config:
             raise ConfigError(f"{name} must be {low} to {high}, not {value}")
     if not config.catalogue.url.startswith("sqlite:///") and config.catalogue.url:
         raise ConfigError(f"catalogue.url must begin with sqlite:///, not {config.catalogue.url!r}")
+    _check_paths([store.url_path for store in config.store if store.url_path])
     return config
+
+
+def _check_paths(paths: list[str]) -> None:
+    """Each is a plain absolute path, and none lies in another: a slide's path then names one store."""
+    for index, path in enumerate(paths):
+        first, *segments = path.split("/")
+        if first or not segments or not all(segments) or {".", ".."} & set(segments):
+            raise ConfigError(f"store.url_path must be like /data/images, not {path!r}")
+        if segments[0] in RESERVED:
+            raise ConfigError(f"store.url_path: /{segments[0]} has another meaning here")
+        for other in paths[:index]:
+            if f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/"):
+                raise ConfigError(f"store.url_path: {path} and {other} lie in each other")
+
+
+def url_paths(stores: Iterable[Store]) -> dict[str, str]:
+    """Where clients see the stores' folders, and the labels of those that say so."""
+    return {store.url_path: store.label for store in stores if store.url_path}

@@ -1,6 +1,6 @@
-"""Pixels through libvips: decode, join, cut, resample, turn, encode. Knows no slide and no file format of slides.
+"""Pictures through libvips: decode, join, cut, turn, tone; and every format, JPEG by the compiled encoder. Knows no slide.
 
-Pictures are lazy until an encoder or `settle` runs them; a damaged input raises PixelFault there.
+libvips's pictures are lazy until `encode` or `settled` runs them; a damaged input raises PixelFault there.
 """
 
 import re
@@ -10,12 +10,13 @@ from typing import Any
 
 import pyvips
 
-from ptiffserve import pdf
-from ptiffserve._ptiff import profile_segments
+from ptiffserve import _jpeg, icc, pdf
 from ptiffserve.errors import Malformed, UnsupportedFormat
 from ptiffserve.geometry import Box, Size
+from ptiffserve.raster import Raster, white
 
 Pixels = Any  # a pyvips.Image: 8 bits, 1 or 3 bands
+Picture = Raster | Pixels
 
 PixelFault = pyvips.Error
 
@@ -25,7 +26,7 @@ pyvips.vips_lib.vips_concurrency_set(1)
 
 # format -> (media type, libvips operation, its options)
 _SAVERS: dict[str, tuple[str, str, dict[str, object]]] = {
-    "jpg": ("image/jpeg", "jpegsave_buffer", {"Q": 85, "strip": True, "optimize_coding": True}),
+    "jpg": ("image/jpeg", "jpegsave_buffer", {}),  # written by _jpeg
     "png": ("image/png", "pngsave_buffer", {"compression": 6, "strip": True}),
     "webp": ("image/webp", "webpsave_buffer", {"Q": 80, "strip": True, "effort": 2}),
     "avif": ("image/avif", "heifsave_buffer", {"Q": 60, "compression": "av1", "effort": 2, "strip": True}),
@@ -52,6 +53,9 @@ _PROFILED = frozenset({"png", "webp", "tif", "avif", "jxl"})
 # Not among formats(): a page and no picture, which only IIIF has a use for.
 PDF = "application/pdf"
 WHITE = [255, 255, 255]
+JPEG_QUALITY = 85
+# Brightness as JPEG has it (BT.601), so that gray is the same whether a tile's own is kept or it is computed.
+_LUMA = [0.299, 0.587, 0.114]
 
 
 @lru_cache
@@ -72,6 +76,21 @@ def media_type(form: str) -> str:
         return formats()[form]
     except KeyError:
         raise UnsupportedFormat(f"cannot make the format {form!r}") from None
+
+
+def image(picture: Picture) -> Pixels:
+    """The picture as libvips has them."""
+    if not isinstance(picture, Raster):
+        return picture
+    made = pyvips.Image.new_from_memory(picture.data, picture.width, picture.height, picture.bands, "uchar")
+    return made.copy(interpretation="srgb" if picture.bands == 3 else "b-w")
+
+
+def settled(picture: Picture) -> Raster:
+    """The picture computed into memory, so that a damaged input shows here and not later."""
+    if isinstance(picture, Raster):
+        return picture
+    return Raster(memoryview(picture.write_to_memory()), picture.width, picture.height, picture.bands)
 
 
 def decode(data: bytes) -> Pixels:
@@ -133,10 +152,7 @@ def reason(fault: Exception) -> str:
 
 
 def flat(image: Pixels) -> Pixels:
-    """8-bit sRGB, three bands, transparency over white. No profile: whose colours they are, the reader knows."""
-    if image.get_typeof("icc-profile-data"):
-        image = image.copy()
-        image.remove("icc-profile-data")
+    """8-bit sRGB, three bands, transparency over white."""
     if image.hasalpha():
         image = image.flatten(background=WHITE)
     if image.interpretation != "srgb" or image.bands != 3:
@@ -144,22 +160,19 @@ def flat(image: Pixels) -> Pixels:
     return image.cast("uchar")
 
 
-def canvas(size: Size) -> Pixels:
-    """White."""
-    return pyvips.Image.black(size.width, size.height, bands=3).linear(0, 255, uchar=True).copy(interpretation="srgb")
+def canvas(size: Size, background: str = "ffffff") -> Pixels:
+    """One colour, RRGGBB."""
+    black = pyvips.Image.black(size.width, size.height, bands=3)
+    return black.linear([0, 0, 0], _rgb(background), uchar=True).copy(interpretation="srgb")
+
+
+def _rgb(colour: str) -> list[int]:
+    return list(bytes.fromhex(colour))
 
 
 def mosaic(tiles: Sequence[Pixels], across: int) -> Pixels:
     """Tiles of one size, row by row."""
     return tiles[0] if len(tiles) == 1 else pyvips.Image.arrayjoin(list(tiles), across=across)
-
-
-def stack(pictures: Sequence[Pixels]) -> Pixels:
-    """Pictures of one width, top to bottom, each with its own height."""
-    joined = pictures[0]
-    for picture in pictures[1:]:
-        joined = joined.join(picture, "vertical")
-    return joined
 
 
 def cut(image: Pixels, box: Box) -> Pixels:
@@ -168,52 +181,33 @@ def cut(image: Pixels, box: Box) -> Pixels:
     return image.crop(box.x, box.y, box.width, box.height)
 
 
-def shifted(image: Pixels, x: float, y: float) -> Pixels:
-    """The picture from the point (x, y) on, which may lie inside a pixel; the last pixels go on past the edge."""
-    if x == 0 and y == 0:
-        return image
-    area = [0, 0, max(1, image.width - int(x)), max(1, image.height - int(y))]
-    bicubic = pyvips.Interpolate.new("bicubic")
-    return image.affine([1, 0, 0, 1], odx=-x, ody=-y, oarea=area, interpolate=bicubic, extend="copy")
+def place(picture: Picture, x: int, y: int, size: Size, background: str = "ffffff") -> Picture:
+    """The picture at (x, y) on a canvas of `size`."""
+    if (x, y, picture.width, picture.height) == (0, 0, size.width, size.height):
+        return picture
+    return image(picture).embed(x, y, size.width, size.height, extend="background", background=_rgb(background))
 
 
-def resample(image: Pixels, width: float, height: float, size: Size) -> Pixels:
-    """Its first `width` x `height` pixels, which need not be whole, at exactly `size`: Lanczos3 down, bicubic up."""
-    if (width, height) == (image.width, image.height) == (size.width, size.height):
-        return image
-    if (width, height) == (image.width, image.height):
-        return image.thumbnail_image(size.width, height=size.height, size="force")
-    # The edge is carried on far enough that rounding cannot leave the result a pixel short.
-    more_x, more_y = (1 + int(2 * extent / pixels) for extent, pixels in ((width, size.width), (height, size.height)))
-    image = image.embed(0, 0, image.width + more_x, image.height + more_y, extend="copy")
-    image = image.resize(size.width / width, vscale=size.height / height)
-    return image.crop(0, 0, size.width, size.height)
+def turned(picture: Picture, turn: float, mirror: bool, background: str = "ffffff", clear: bool = False) -> Picture:
+    """Mirrored left to right, then turned clockwise. Corners that open have the background's colour, or where `clear` is
+    said are transparent: then the picture has alpha, if anything opened."""
+    if not turn and not mirror:
+        return picture
+    made = image(picture).fliphor() if mirror else image(picture)
+    quarter = {0.0: "d0", 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn)
+    if quarter is None:
+        colour = [*_rgb(background), 0] if clear else _rgb(background)
+        return (made.addalpha() if clear else made).copy_memory().rotate(turn, background=colour)
+    return made.copy_memory().rot(quarter) if turn else made
 
 
-def place(image: Pixels, x: int, y: int, size: Size) -> Pixels:
-    """`image` at (x, y) on white of `size`."""
-    if (x, y, image.width, image.height) == (0, 0, size.width, size.height):
-        return image
-    return image.embed(x, y, size.width, size.height, extend="background", background=WHITE)
-
-
-def turned(image: Pixels, turn: float, mirror: bool, clear: bool = False) -> Pixels:
-    """Mirrored left to right, then turned clockwise. Corners that open are white, or where `clear` is said transparent:
-    then the picture has alpha, if anything opened."""
-    if mirror:
-        image = image.fliphor()
-    quarter = {0.0: None, 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn, "")
-    if quarter == "":
-        image = image.copy_memory()
-        return image.addalpha().rotate(turn, background=[*WHITE, 0]) if clear else image.rotate(turn, background=WHITE)
-    return image.copy_memory().rot(quarter) if quarter else image
-
-
-def toned(image: Pixels, quality: str) -> Pixels:
-    """color, gray, or bitonal (black below half brightness)."""
+def toned(picture: Picture, quality: str) -> Picture:
+    """color, gray, or bitonal (black below half brightness). Alpha stays."""
     if quality == "color":
-        return image
-    gray = image.colourspace("b-w")
+        return picture
+    made = image(picture)
+    luma = [_LUMA] if made.bands == 3 else [[*_LUMA, 0], [0, 0, 0, 1]]
+    gray = made.recomb(luma).rint().cast("uchar").copy(interpretation="b-w")
     if quality == "gray":
         return gray
     if quality == "bitonal":
@@ -221,60 +215,49 @@ def toned(image: Pixels, quality: str) -> Pixels:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(image: Pixels, form: str, bitonal: bool = False, profile: bytes = b"") -> bytes:
-    """The picture's bytes in `form`. `bitonal`: it is black and white only, and stays so where the format can.
-
-    `profile`: the ICC profile of its three bands, which goes along where the format and libvips know how.
-    """
+def encode(picture: Picture, form: str, strength: int = 0, bitonal: bool = False, profile: bytes = b"") -> bytes:
+    """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one. `bitonal`: it is
+    black and white only, and stays so where the format can. `profile`: the ICC profile of its three bands, which goes along
+    where format and libvips know how."""
     media_type(form)
+    if form == "jpg":
+        pixels = settled(picture)
+        quality = strength or JPEG_QUALITY
+        data = _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=quality)
+        return icc.labelled(data, profile)
     if form == "pdf":
-        return _page(image, bitonal, profile)
+        return _page(picture, strength, bitonal, profile)
     _, operation, options = _SAVERS[form]
-    if bitonal:
-        options = options | _BITONAL.get(form, {})
+    more = _BITONAL.get(form, {}) if bitonal else {"Q": strength} if strength and "Q" in options else {}
     if profile and form in _PROFILED:
-        image, options = _labelled(image, profile), options | {"strip": False}
-    data: bytes = getattr(image, operation)(**options)
-    return with_profile(data, profile) if form == "jpg" else data
+        picture, more = _labelled(picture, profile), {**more, "strip": False}
+    made: bytes = getattr(image(picture), operation)(**options | more)
+    return made
 
 
-def with_profile(data: bytes, profile: bytes) -> bytes:
-    """A JPEG that says whose colours it has: behind APP0 and APP14, which some decoders want first."""
-    at = 2
-    while data[at : at + 2] in (b"\xff\xe0", b"\xff\xee"):
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return data[:at] + profile_segments(profile) + data[at:] if profile else data
-
-
-def _labelled(image: Pixels, profile: bytes) -> Pixels:
+def _labelled(picture: Picture, profile: bytes) -> Pixels:
     """The picture with that profile and nothing else beside its pixels: no name that its file said."""
-    bare = pyvips.Image.new_from_memory(image.write_to_memory(), image.width, image.height, image.bands, "uchar")
-    bare = bare.copy(interpretation="srgb")
-    bare.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    return bare
+    made = image(settled(picture)).copy(interpretation="srgb")
+    made.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return made
 
 
-def to_srgb(image: Pixels, profile: bytes) -> Pixels:
-    """A picture of three bands in the colours of an ICC profile, as sRGB; unchanged where lcms cannot read that."""
-    return _labelled(image, profile).icc_transform("srgb", embedded=True, intent="perceptual")
+def to_srgb(raster: Raster, profile: bytes) -> Raster:
+    """RGB in the colours of an ICC profile as sRGB; unchanged where lcms cannot read that."""
+    return settled(_labelled(raster, profile).icc_transform("srgb", embedded=True, intent="perceptual"))
 
 
-def _page(image: Pixels, bitonal: bool, profile: bytes) -> bytes:
-    size = Size(image.width, image.height)
+def _page(picture: Picture, strength: int, bitonal: bool, profile: bytes) -> bytes:
+    size = Size(picture.width, picture.height)
     if bitonal:
-        return pdf.of_png(encode(image, "png", bitonal), size)
-    return pdf.of_jpeg(encode(image, "jpg"), size, image.bands, profile)
-
-
-def settle(image: Pixels) -> Pixels:
-    """The picture computed into memory, so that a damaged input shows here and not later."""
-    return image.copy_memory()
+        return pdf.of_png(encode(picture, "png", bitonal=True), size)
+    return pdf.of_jpeg(encode(picture, "jpg", strength), size, picture.bands, profile)
 
 
 @lru_cache(maxsize=256)
 def blank(size: Size) -> bytes:
     """A white JPEG, made once for each size: the answer for sparse tiles."""
-    return encode(canvas(size), "jpg")
+    return _jpeg.encode(white(size).data, size.width, size.height, quality=JPEG_QUALITY, optimize=True)
 
 
 def tiff_page(fd: int, page: int, max_pixels: int) -> Pixels:

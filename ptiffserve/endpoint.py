@@ -4,10 +4,9 @@ bytes -> protocol -> slide -> access -> plan -> 304? -> service -> bytes
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
 
 from ptiffserve import wire
 from ptiffserve.address import Associated, Document, Plan, Redirect, Tile, etag
@@ -15,8 +14,8 @@ from ptiffserve.auth.base import Access
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.config import Server
 from ptiffserve.errors import Malformed, NotFound, PtiffserveError, SlideChanged, TooLong
-from ptiffserve.protocols import deepzoom, iiif, pictures, xyz
-from ptiffserve.protocols.base import Candidate, Dialect, Offer, no_links
+from ptiffserve.protocols import deepzoom, iiif, iip, osslite, pictures, xyz, zoomify
+from ptiffserve.protocols.base import Candidate, Dialect, Offer, no_links, unescaped
 from ptiffserve.service import Service
 from ptiffserve.slide import Slide
 from ptiffserve.wire import MethodNotAllowed, Response, Send
@@ -26,17 +25,24 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Refresh = Callable[[Slide], Slide | None]
 
-PROTOCOLS: dict[str, Dialect] = {"tiles": xyz, "deepzoom": deepzoom, "iiif": iiif, "slides": pictures}
+PROTOCOLS: dict[str, Dialect] = {
+    "tiles": xyz,
+    "deepzoom": deepzoom,
+    "iiif": iiif,
+    "zoomify": zoomify,
+    "iip": iip,
+    "fcgi-bin": iip,
+    "slides": pictures,
+}
 MAX_URL = 2048
 # How often one request looks again at a file that was replaced: it may be replaced once more meanwhile.
 REFRESHES = 3
 NO_HOST = "the Host header is missing, malformed or there twice"
 _HOST = re.compile(rb"[A-Za-z0-9.\-_\[\]:]{1,255}")
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class Endpoint:
-    """Answers the paths of PROTOCOLS and passes every other request to `rest`.
+    """Answers the paths of the protocols and of slides on disk, and passes every other request to `rest`.
 
     `refresh` looks again at a slide whose file is not the recorded one, and gives its new record.
     """
@@ -45,6 +51,7 @@ class Endpoint:
         self, lookup: Lookup, service: Service, access: Access, offer: Offer, server: Server, refresh: Refresh
     ) -> None:
         self._lookup = lookup
+        self._dialects = dialects(lookup.paths)
         self._service = service
         self._access = access
         self._offer = offer
@@ -57,7 +64,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A path need not begin with a slash: `OPTIONS *`, or an absolute URL without any.
         first = scope["path"].split("/", 2)[1:2] if scope["type"] == "http" else []
-        dialect = PROTOCOLS.get(first[0]) if first else None
+        dialect = self._dialects.get(first[0]) if first else None
         if dialect is None and self.rest is not None:
             await self.rest(scope, receive, send)
             return
@@ -98,17 +105,16 @@ class Endpoint:
         asked = dialect.resolve(reading.asked, slide, self._offer)
         if isinstance(asked, Associated):
             await self._access.allow_labels(headers, slide)
-        if isinstance(asked, Redirect):
-            return wire.redirect(self._url(scope, headers).rstrip("/") + asked.suffix)
-        if isinstance(asked, Document):
-            response = self._described(dialect, asked, scope, headers)
+        if isinstance(asked, Redirect | Document):
+            response = self._described(dialect, asked, reading, scope, headers)
         else:
             response = await self._picture(asked, headers)
             if isinstance(asked, Tile):
                 self.learn(scope["raw_path"], asked)
-        if dialect.links is not no_links:
-            links = dialect.links(asked, reading.asked, self._origin(scope, headers) + _path(scope))
-            response.headers.append((b"link", links.encode("latin-1")))
+        if dialect.links is not no_links and not isinstance(asked, Redirect):
+            home = dialect.home(self._origin(scope, headers) + _target(scope), reading.asked)
+            if links := dialect.links(asked, reading.asked, home):
+                response.headers.append((b"link", links.encode("latin-1")))
         return response
 
     async def _picture(self, plan: Plan, headers: dict[bytes, bytes]) -> Response:
@@ -122,16 +128,22 @@ class Endpoint:
         response.headers.append((b"server-timing", timing.encode()))
         return response
 
-    def _described(self, dialect: Dialect, asked: Document, scope: Scope, headers: dict[bytes, bytes]) -> Response:
-        data, media_type = dialect.describe(asked, self._url(scope, headers), self._offer)
-        return wire.document(data, _negotiated(media_type, headers), self._server.cache_control, headers)
-
-    def _url(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
-        """The request's own address as the client wrote it, without query."""
+    def _described(
+        self,
+        dialect: Dialect,
+        asked: Document | Redirect,
+        reading: Candidate,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+    ) -> Response:
         origin = self._origin(scope, headers)
         if not origin:
             raise Malformed(NO_HOST)
-        return origin + _path(scope)
+        home = dialect.home(origin + _target(scope), reading.asked)
+        if isinstance(asked, Redirect):
+            return wire.redirect(home + asked.suffix)
+        data, media_type = dialect.describe(asked, home, self._offer)
+        return wire.document(data, _negotiated(media_type, headers), self._server.cache_control, headers)
 
     def _origin(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         """Scheme, host and port as the client sees them; "" where its Host header cannot be one."""
@@ -142,20 +154,26 @@ class Endpoint:
 
 
 def find(lookup: Lookup, dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
-    """The first reading of a raw path whose name is a slide's. NotFound, TooLong, or Malformed for a bad escape."""
+    """The first reading of a raw path and query whose name is a slide's. NotFound, TooLong, or Malformed."""
     if len(path) + len(query) > MAX_URL:
         raise TooLong("the URL is too long")
-    segments = [_decoded(segment) for segment in path.split(b"/")[2:]]
-    for reading in dialect.parse(segments, dict(parse_qsl(query.decode("latin-1"))) if query else {}):
+    segments = [unescaped(segment) for segment in path.split(b"/")[1:]]
+    for reading in dialect.parse(segments, query):
         slide = lookup.get(reading.name)
         if slide is not None:
             return slide, reading
     raise NotFound("no such slide")
 
 
-def _path(scope: Scope) -> str:
-    path: bytes = scope["raw_path"]
-    return path.decode("latin-1")
+def dialects(paths: Iterable[str]) -> dict[str, Dialect]:
+    """The protocol of each first segment. `paths`: where clients see stores' folders."""
+    return {path.split("/")[1]: osslite for path in paths} | PROTOCOLS
+
+
+def _target(scope: Scope) -> str:
+    """Path and query as the client wrote them."""
+    path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -164,20 +182,6 @@ def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     if len(headers) != len(pairs):
         headers = {name: b", ".join(value for other, value in pairs if other == name) for name in headers}
     return headers
-
-
-def _decoded(segment: bytes) -> str:
-    """Percent-decoded once. Malformed for a bad escape or bytes that are not UTF-8."""
-    if b"%" not in segment:
-        raw = segment
-    elif _BAD_ESCAPE.search(segment):
-        raise Malformed("a bad percent escape in the path")
-    else:
-        raw = unquote_to_bytes(segment)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Malformed("the path is not UTF-8") from None
 
 
 def _negotiated(media_type: str, headers: dict[bytes, bytes]) -> str:

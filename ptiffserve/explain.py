@@ -11,8 +11,8 @@ from ptiffserve.address import Document, Redirect, etag
 from ptiffserve.app import labelled, offer_of
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import Lookup
-from ptiffserve.config import Config, Store, catalogue_path
-from ptiffserve.endpoint import PROTOCOLS, find
+from ptiffserve.config import Config, Store, catalogue_path, url_paths
+from ptiffserve.endpoint import dialects, find
 from ptiffserve.errors import NotFound
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
@@ -39,7 +39,8 @@ def explain(config: Config, url: str) -> Explained:
     try:
         for store in stores.values():
             apply(store, scan(store), catalogue)
-        return asyncio.run(_explained(Lookup(catalogue, stores), service, offer_of(config), url))
+        lookup = Lookup(catalogue, stores, url_paths(stores.values()))
+        return asyncio.run(_explained(lookup, service, offer_of(config), url))
     finally:
         service.close()
         catalogue.close()
@@ -47,7 +48,7 @@ def explain(config: Config, url: str) -> Explained:
 
 async def _explained(lookup: Lookup, service: Service, offer: Offer, url: str) -> Explained:
     parts = urlsplit(url)
-    dialect = PROTOCOLS.get(parts.path.strip("/").split("/")[0])
+    dialect = dialects(lookup.paths).get(parts.path.strip("/").split("/")[0])
     if dialect is None:
         raise NotFound(f"no protocol answers {parts.path}")
     slide, reading = find(lookup, dialect, parts.path.encode(), parts.query.encode())

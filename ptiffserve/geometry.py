@@ -3,6 +3,7 @@
 Coordinates are (col, row), (x, y), (width, height). Level 0 is full resolution.
 """
 
+from collections.abc import Iterator
 from math import ceil
 
 from msgspec import Struct
@@ -29,7 +30,8 @@ class Level(Struct, frozen=True, gc=False):
 
     `size` is the picture without padding; `grid` the stored columns and rows, which may reach past it or fall short.
     `scale` is how many level-0 pixels a pixel spans where that is a whole number, else 0.
-    `stored` is the format ("jpg") in which its tiles can be sent as they lie in the file, "" where they cannot.
+    `stored` is the format ("jpg") in which its tiles can be sent as they lie in the file, "" where they cannot. `unit` is
+    the grid on which they can be cut without loss (0 x 0: nowhere), `luma` whether their brightness is kept apart.
     """
 
     size: Size
@@ -37,6 +39,8 @@ class Level(Struct, frozen=True, gc=False):
     grid: Size
     scale: int
     stored: str = ""
+    unit: Size = Size(0, 0)
+    luma: bool = False
 
 
 class Pyramid(Struct, frozen=True, gc=False):
@@ -118,6 +122,29 @@ def best_level(pyramid: Pyramid, box: Box, size: Size) -> int:
     return chosen
 
 
+class Part(Struct, frozen=True, gc=False):
+    """What one tile gives to a picture: `box` in the tile goes to (x, y) of the picture."""
+
+    col: int
+    row: int
+    box: Box
+    x: int
+    y: int
+
+
+def parts(box: Box, tile: Size) -> Iterator[Part]:
+    """The tiles that `box` touches, row by row."""
+    for row in range(box.y // tile.height, ceil_div(box.y + box.height, tile.height)):
+        for col in range(box.x // tile.width, ceil_div(box.x + box.width, tile.width)):
+            left, top = col * tile.width, row * tile.height
+            x, y = max(box.x, left), max(box.y, top)
+            width, height = (
+                min(box.x + box.width, left + tile.width) - x,
+                min(box.y + box.height, top + tile.height) - y,
+            )
+            yield Part(col, row, Box(x - left, y - top, width, height), x - box.x, y - box.y)
+
+
 class Window(Struct, frozen=True, gc=False):
     """Whole pixels of one axis (`first`, `count`) and the part of them that was asked for: `extent` pixels from `start`."""
 
@@ -127,7 +154,7 @@ class Window(Struct, frozen=True, gc=False):
     extent: float
 
 
-# What a resampling filter reads beside the pixels that it is asked for.
+# What a resampling filter reads beside a window that cuts pixels.
 MARGIN = 3
 
 
@@ -139,6 +166,6 @@ def window(start: float, extent: float, limit: int) -> Window:
     if abs(start - first) < 1e-6 and abs(end - last) < 1e-6:
         first = min(first, limit - 1)
         count = max(1, min(last, limit) - first)
-        return Window(first, count, 0.0, float(count))
+        return Window(first, count, 0.0, float(last - first))
     first = max(0, min(first, limit - 1) - MARGIN)
     return Window(first, min(limit, last + MARGIN) - first, start - first, extent)

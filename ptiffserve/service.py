@@ -3,27 +3,30 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from ptiffserve import _jpeg, encode, readers
-from ptiffserve.address import Associated, Blob, Plan, Tile, View, pyramid_of, tile_of
-from ptiffserve.encode import PixelFault, Pixels
+from ptiffserve import encode, readers, render
+from ptiffserve.address import Associated, Blob, Plan, Tile, View, pyramid_of
+from ptiffserve.encode import PixelFault
 from ptiffserve.errors import Overloaded, SlideChanged, TileCorrupt
-from ptiffserve.geometry import Box, Size, best_level, clip, fit, scaled, window
-from ptiffserve.readers.base import Reader
+from ptiffserve.geometry import Part
+from ptiffserve.readers.base import Means, Reader
+from ptiffserve.readers.decoded import DecodedTiles
+from ptiffserve.render import JPEG
 from ptiffserve.slide import Fingerprint, Icc, Slide
 from ptiffserve.sources.file import FileSource, inside
 
 T = TypeVar("T")
 SlideKey = tuple[str, Fingerprint, Icc]
-JPEG = "image/jpeg"
 # What an open slide may hold besides its tile tables: reader, grids, parsed directories. bench/test_open.py measures it
 # (48 KB for a slide of 100,000 x 100,000 px); the rest is for long descriptions.
 SLIDE_OVERHEAD = 256 << 10
+# Enough for the tiles around a few screens.
+DECODED = 64 << 20
 
 
 class OpenSlides:
@@ -96,16 +99,21 @@ class OpenSlides:
 class Service:
     """Answers plans. `answer_now` is for the event loop and never waits; `answer` is for everything else."""
 
-    def __init__(self, slides: OpenSlides, renders: int, queue: int) -> None:
+    def __init__(self, slides: OpenSlides, renders: int, queue: int, decoded: int = DECODED) -> None:
+        """`decoded`: bytes of decoded tiles that may be kept."""
         self.slides = slides
         self._readers = ThreadPoolExecutor(4 * (os.cpu_count() or 1), "read")
         self._renderers = ThreadPoolExecutor(renders, "render")
+        self._decoders = ThreadPoolExecutor(renders, "decode")
+        self._means = Means(self._side_by_side, DecodedTiles(decoded))
+        self._threads = renders
         self._queue = queue
         self._waiting = 0
 
     def close(self) -> None:
         self._readers.shutdown(cancel_futures=True)
         self._renderers.shutdown(cancel_futures=True)
+        self._decoders.shutdown(cancel_futures=True)
 
     def answer_now(self, plan: Plan) -> Blob | None:
         """The answer if it is at hand: a stored tile in the page cache, or a blank one. None where it takes waiting."""
@@ -141,73 +149,29 @@ class Service:
         reader = self.slides.open(plan.slide)
         try:
             if isinstance(plan, Associated):
-                return _associated(plan, reader)
-            return _lossless(plan, reader) if plan.level >= 0 else _rendered(plan, reader)
+                return render.associated(plan, reader)
+            return render.view(plan, reader, self._means)
         except PixelFault as fault:
             raise TileCorrupt(plan.slide.key, f"a tile cannot be decoded: {str(fault).strip()}") from fault
+
+    def _side_by_side(self, call: Callable[[Part], None], parts: Sequence[Part]) -> None:
+        """Calls for each part in this thread and in those of the decoders that are free: it waits for none that is busy."""
+        left = iter(parts)  # next() of a list's iterator is atomic
+
+        def work() -> None:
+            for part in left:
+                call(part)
+
+        helpers = [self._decoders.submit(work) for _ in range(min(len(parts), self._threads) - 1)]
+        try:
+            work()
+        finally:
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
 
 
 def _tile_blob(tile: Tile, data: bytes) -> Blob:
     if data:
         return Blob(data, JPEG, "stored")
     return Blob(encode.blank(pyramid_of(tile.slide).levels[tile.level].tile), JPEG, "blank")
-
-
-def _lossless(view: View, reader: Reader) -> Blob:
-    """The top left part of one stored tile, cut in the coefficient domain."""
-    tile = tile_of(view)
-    full = reader.pyramid.levels[tile.level].tile
-    data = reader.tile(tile.level, tile.col, tile.row)
-    if not data:
-        return Blob(encode.blank(view.size), JPEG, "blank")
-    try:
-        cut = _jpeg.crop(data, view.size.width, view.size.height, full.width, full.height, optimize=False)
-    except _jpeg.JpegError as error:
-        raise TileCorrupt(view.slide.key, f"tile {tile.col},{tile.row} of level {tile.level}: {error}") from error
-    return Blob(encode.with_profile(cut, reader.profile), JPEG, "lossless")
-
-
-def _rendered(view: View, reader: Reader) -> Blob:
-    media_type = encode.media_type(view.format)
-    bitonal = view.quality == "bitonal"
-    clear = view.format in encode.CLEAR and not bitonal
-    image = encode.turned(_scaled_view(view, reader), view.turn, view.mirror, clear)
-    # A profile of red, green and blue says nothing of a gray.
-    profile = reader.profile if view.quality == "color" else b""
-    data = encode.encode(encode.toned(image, view.quality), view.format, bitonal, profile)
-    return Blob(data, media_type, "render")
-
-
-def _scaled_view(view: View, reader: Reader) -> Pixels:
-    """The view's box from the best level, at the view's size; what lies past the slide is white."""
-    inner = clip(view.box, reader.pyramid.size)
-    if inner.width <= 0 or inner.height <= 0:
-        return encode.canvas(view.size)
-    index = best_level(reader.pyramid, view.box, view.size)
-    box, size = view.box, view.size
-    part = Size(scaled(inner.width, size.width, box.width), scaled(inner.height, size.height, box.height))
-    image = _resampled(inner, part, index, reader)
-    at_x, at_y = (inner.x - box.x) * size.width // box.width, (inner.y - box.y) * size.height // box.height
-    return encode.place(image, at_x, at_y, size)
-
-
-def _resampled(box: Box, size: Size, index: int, reader: Reader) -> Pixels:
-    """A box inside the slide, from a level whose pixels it may cut, at exactly `size`."""
-    base, level = reader.pyramid.size, reader.pyramid.levels[index].size
-    across = window(box.x * level.width / base.width, box.width * level.width / base.width, level.width)
-    down = window(box.y * level.height / base.height, box.height * level.height / base.height, level.height)
-    image = reader.pixels(index, Box(across.first, down.first, across.count, down.count))
-    image = encode.shifted(image, across.start, down.start)
-    return encode.resample(image, across.extent, down.extent, size)
-
-
-def _associated(asked: Associated, reader: Reader) -> Blob:
-    """Sent as stored where that is what was asked for, else decoded, fitted and encoded."""
-    data = reader.picture(asked.name)
-    if asked.size is None and asked.format == "jpg" and data[:2] == b"\xff\xd8":
-        return Blob(data, JPEG, "stored")
-    media_type = encode.media_type(asked.format)
-    image = encode.decode(data)
-    if asked.size is not None:
-        image = encode.resample(image, image.width, image.height, fit(Size(image.width, image.height), asked.size))
-    return Blob(encode.encode(image, asked.format), media_type, "render")

@@ -34,13 +34,13 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """serve(*folders, labels="deny", **server) -> a client of the whole application, in this process, catalogue in tmp."""
+    """serve(*folders or stores, labels="deny") -> a client of the whole application, in this process, catalogue in tmp."""
     running: list[TestClient] = []
 
-    def start(*folders: Path, labels: str = "deny", limits: Limits | None = None) -> TestClient:
+    def start(*stores: Path | Store, labels: str = "deny", limits: Limits | None = None) -> TestClient:
         path = tmp_path_factory.mktemp("catalogue") / "catalogue.db"
         config = Config(
-            store=[Store(root=str(folder)) for folder in folders],
+            store=[each if isinstance(each, Store) else Store(root=str(each)) for each in stores],
             catalogue=Catalogue(f"sqlite:///{path}"),
             auth=Auth(labels=labels),
             limits=limits or Limits(),

@@ -28,7 +28,8 @@ def opened(path: Path) -> Reader:
 
 
 def pixels(reader: Reader, level: int, box: Box) -> Pixels:
-    return np.asarray(reader.pixels(level, box).numpy())
+    picture = reader.pixels(level, box)
+    return np.frombuffer(picture.data, np.uint8).reshape(picture.height, picture.width, 3)
 
 
 def whole(reader: Reader, level: int = 0) -> Pixels:

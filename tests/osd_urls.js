@@ -1,5 +1,6 @@
 // Every tile that the real OpenSeadragon asks for, without a browser.
-// stdin: JSON [{"kind": "iiif", "url": URL of info.json, "info": {...}} | {"kind": "dzi", "url": URL of the .dzi, "xml": TEXT}, ...]
+// stdin: JSON [{"kind": "iiif", "url": URL of info.json, "info": {...}} | {"kind": "dzi", "url": URL of the .dzi, "xml": TEXT} |
+//   {"kind": "zoomify", "url": URL of the tiles, "width", "height", "tile"} | {"kind": "iip", "url", "image", "text": the OBJ answer}, ...]
 // stdout: one JSON line an image: [[level, x, y, width, height, url], ...] with the tile's size in source pixels of its level.
 const { JSDOM } = require("jsdom");
 const { window } = new JSDOM("<!doctype html><body></body>", { url: "http://viewer.test/" });
@@ -11,7 +12,16 @@ console.error = () => {}; // jsdom has no canvas, and OpenSeadragon says so whil
 const OpenSeadragon = require("openseadragon");
 console.error = complain;
 
+// The library fetches what IIP says of an image itself: here it is handed over.
+OpenSeadragon.IIPTileSource.prototype.getImageInfo = function () {
+  this.parseIIP(this.text);
+};
+
 function source(image) {
+  if (image.kind === "zoomify")
+    return new OpenSeadragon.ZoomifyTileSource({ width: image.width, height: image.height, tileSize: image.tile, tilesUrl: image.url });
+  if (image.kind === "iip")
+    return new OpenSeadragon.IIPTileSource({ iipsrv: image.url, image: image.image, text: image.text });
   const [Kind, data] =
     image.kind === "iiif"
       ? [OpenSeadragon.IIIFTileSource, image.info]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from drawn import Pixels, difference
+from drawn import Pixels, difference, pixels
 from PIL import Image, ImageCms
 from served import settle
 from starlette.testclient import TestClient
@@ -18,8 +18,8 @@ from ptiffserve.app import create_app
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.config import Catalogue, Config, Store
 from ptiffserve.geometry import Box
+from ptiffserve.icc import usable
 from ptiffserve.readers import open_slide
-from ptiffserve.readers.colour import usable
 from ptiffserve.readers.openslide import OpenSlideReader
 from ptiffserve.slide import Icc
 from ptiffserve.sources.file import FileSource
@@ -225,6 +225,6 @@ def test_a_scanners_profile(shared: Path) -> None:
     assert ours.format == "tiled"
     assert ours.profile == theirs.profile != b""
     box = Box(0, 0, 256, 256)
-    srgb = open_slide(source, "x", "srgb").pixels(0, box).numpy()
-    raw = ours.pixels(0, box).numpy()
+    srgb = pixels(open_slide(source, "x", "srgb"), 0, box)
+    raw = pixels(ours, 0, box)
     assert difference(srgb, converted(raw, ours.profile)) <= 2

@@ -1,4 +1,4 @@
-"""Every tile that the real OpenSeadragon asks for is there, with the very size it expects: IIIF 2 and 3, DeepZoom.
+"""Every tile that the real OpenSeadragon asks for is there, with the very size it expects, in each of its protocols.
 
 The URLs come from the library itself (npm, in Node without a browser), the sizes are read out of the answers' JPEG headers.
 """
@@ -26,7 +26,7 @@ from tiny_tiff import FLAT, Tiny, jpeg_size, triangle, wave, write
 HERE = Path(__file__).parent
 PACKAGES = ("openseadragon@6.1.1", "jsdom@24.1.3")
 IMAGES = 200 * (5 if os.environ.get("PTIFFSERVE_SOAK") else 1)
-DIALECTS = ("iiif2", "iiif3", "dzi")
+DIALECTS = ("iiif2", "iiif3", "dzi", "zoomify", "iip")
 # The sizes that the rules of viewers trip over: 1 px edges, single pixels, lines, powers of two and one beside them.
 ODD = [
     Tiny(1025, 1537, 512),
@@ -60,8 +60,8 @@ class Asked(NamedTuple):
 
 
 def stated(url: str, asked: Asked, whole: tuple[int, int]) -> tuple[int, int]:
-    """The size that the answer must have: whole pixels in DeepZoom, what the URL says in IIIF. `whole`: the slide's."""
-    if "_files/" in url:
+    """The size that the answer must have: what the URL says in IIIF, else whole pixels. `whole`: the slide's."""
+    if "/iiif/" not in url:
         return math.ceil(asked.width), math.ceil(asked.height)
     region, size = url.split("/")[-4:-2]
     width, height = whole if region == "full" else (int(side) for side in region.split(",")[2:])
@@ -116,12 +116,29 @@ def odd(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> tuple[TestCli
 
 def document(client: TestClient, dialect: str, key: str) -> dict[str, object]:
     """What OpenSeadragon is given to begin with: the document and the URL it was fetched from."""
-    url = f"/deepzoom/{key}.dzi" if dialect == "dzi" else f"/iiif/{dialect[-1]}/{key}/info.json"
+    url = {
+        "dzi": f"/deepzoom/{key}.dzi",
+        "iip-dzi": f"/fcgi-bin/iipsrv.fcgi/IIP/raw/?token=x&DeepZoom={key}.dzi",
+        "zoomify": f"/zoomify/{key}/ImageProperties.xml",
+        "iip": f"/iip?FIF={key}&obj=IIP,1.0&obj=Max-size&obj=Tile-size&obj=Resolution-number&obj=Resolutions",
+    }.get(dialect, f"/iiif/{dialect[-1]}/{key}/info.json")
     answer = client.get(url)
     assert answer.status_code == 200, answer.text
-    if dialect == "dzi":
-        return {"kind": "dzi", "url": str(answer.url), "xml": answer.text}
-    return {"kind": "iiif", "url": str(answer.url), "info": answer.json()}
+    said, address = answer.text, str(answer.url)
+    if dialect.endswith("dzi"):
+        return {"kind": "dzi", "url": address, "xml": said}
+    if dialect == "zoomify":
+        width, height, tile = (int(re.findall(rf'{name}="(\d+)"', said)[0]) for name in ("WIDTH", "HEIGHT", "TILESIZE"))
+        return {
+            "kind": dialect,
+            "url": address.rpartition("/")[0] + "/",
+            "width": width,
+            "height": height,
+            "tile": tile,
+        }
+    if dialect == "iip":
+        return {"kind": dialect, "url": address.partition("?")[0], "image": key, "text": said}
+    return {"kind": "iiif", "url": address, "info": answer.json()}
 
 
 def tiles_of(library: Path, images: list[dict[str, object]]) -> list[dict[str, Asked]]:
@@ -139,11 +156,10 @@ def tiles_of(library: Path, images: list[dict[str, object]]) -> list[dict[str, A
 
 
 def whole_size(said: dict[str, object]) -> tuple[int, int]:
-    """The slide's size as its document says it."""
-    if said["kind"] == "dzi":
-        width, height = re.findall(r'(?:Width|Height)="(\d+)"', str(said["xml"]))
-        return int(width), int(height)
-    return said["info"]["width"], said["info"]["height"]  # type: ignore[index]
+    """The slide's size, for URLs that mean it without saying it."""
+    if said["kind"] == "iiif":
+        return said["info"]["width"], said["info"]["height"]  # type: ignore[index]
+    return 0, 0  # no URL of the others says it
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

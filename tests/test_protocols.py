@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil, log2
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +18,11 @@ from starlette.testclient import TestClient
 from tiny_tiff import Tiny, jpeg_size, write
 
 from ptiffserve import encode
-from ptiffserve.address import Tile, View
+from ptiffserve.address import WHITE, Tile, View
+from ptiffserve.endpoint import PROTOCOLS
 from ptiffserve.errors import Malformed, NotFound, PtiffserveError
 from ptiffserve.geometry import Box, Level, Pyramid, Size, ceil_div, tiles_across
-from ptiffserve.protocols import deepzoom, iiif, pictures, xyz
+from ptiffserve.protocols import deepzoom, iiif
 from ptiffserve.protocols.base import Offer
 from ptiffserve.slide import Fingerprint, Slide
 
@@ -356,7 +357,7 @@ def test_any_text_is_a_view_or_malformed(version: str, region: str, size: str, r
         (version, region, size, rotation, last),
     ):
         try:
-            found = iiif.resolve(asked, SLIDE, OFFER)
+            found = iiif.resolve((*asked, WHITE), SLIDE, OFFER)
         except Malformed:
             continue
         assert isinstance(found, Tile | View)
@@ -369,14 +370,15 @@ def test_any_text_is_a_view_or_malformed(version: str, region: str, size: str, r
 
 @SOAK
 @given(
-    st.sampled_from([iiif, deepzoom, xyz, pictures]),
+    st.sampled_from(["iiif", "deepzoom", "tiles", "slides"]),
     st.lists(near_text | st.sampled_from(["2", "3", "a.dzi", "a_files", "info.json", "tq.jpg", "0_0.jpg"]), max_size=7),
     st.dictionaries(st.sampled_from(["origin", "width", "height"]), near_text),
 )
-def test_any_path_is_answered_or_refused(dialect: object, segments: list[str], query: dict[str, str]) -> None:
-    for reading in dialect.parse(segments, query):  # type: ignore[attr-defined]
+def test_any_path_is_answered_or_refused(first: str, segments: list[str], query: dict[str, str]) -> None:
+    dialect = PROTOCOLS[first]
+    for reading in dialect.parse([first, *segments], urlencode(query).encode()):
         try:
-            dialect.resolve(reading.asked, SLIDE, OFFER)  # type: ignore[attr-defined]
+            dialect.resolve(reading.asked, SLIDE, OFFER)
         except PtiffserveError as fault:
             assert isinstance(fault, Malformed | NotFound)
 
@@ -460,12 +462,12 @@ def test_deepzoom_levels_tile_the_slide(width: int, height: int, tile: int) -> N
     for level in {0, deepest // 2, deepest}:
         across = -(-width // 2 ** (deepest - level))
         last = (across - 1) // tile
-        found = deepzoom.resolve(("tile", str(level), f"{last}_0.png"), slide, OFFER)
+        found = deepzoom.resolve(("tile", str(level), f"{last}_0.png", "clip", WHITE), slide, OFFER)
         assert isinstance(found, View)
         assert found.box.x + found.box.width == width
         assert last * tile + found.size.width == across
         with pytest.raises(NotFound):
-            deepzoom.resolve(("tile", str(level), f"{last + 1}_0.png"), slide, OFFER)
+            deepzoom.resolve(("tile", str(level), f"{last + 1}_0.png", "clip", WHITE), slide, OFFER)
 
 
 def test_keys_that_look_like_parameters(serve: Serve, tmp_path: Path) -> None:

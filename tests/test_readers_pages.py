@@ -225,7 +225,7 @@ open_slide(FileSource(small), "small").pixels(0, Box(0, 0, 300, 300))
 before = mark()
 try:
     image = open_slide(FileSource(large), "large").pixels(0, Box(*map(int, sys.argv[3:])))
-    print(image.getpoint(0, 0), end=" ")
+    print(list(image.data[:3]), end=" ")
 except SlideError as error:
     print(error.code, end=" ")
 print(mark() - before)
@@ -242,7 +242,7 @@ def test_a_region_of_a_large_slide_takes_a_regions_memory(tmp_path: Path) -> Non
     )
     small = written(tmp_path / "small.tif", compression="deflate")
     said = limited(GROWTH, str(small), str(large), "9900", "9900", "1000", "1000").rsplit(" ", 1)
-    assert said[0] == "[200.0, 30.0, 90.0]"
+    assert said[0] == "[200, 30, 90]"
     assert int(said[1]) < 60
     with pytest.raises(TooCostly):
         opened(large).pixels(0, Box(0, 0, 20000, 20000))
@@ -255,7 +255,7 @@ def test_bombs_are_stopped_at_the_size_of_the_tile(tmp_path: Path) -> None:
     bomb = b"".join([packer.compress(bytes(1 << 24)) for _ in range(16)]) + packer.flush()
     deflate = coded(tmp_path / "d.tif", 8, lambda tile: bomb)
     said, growth = limited(GROWTH, str(small), str(deflate), "0", "0", "300", "200").rsplit(" ", 1)
-    assert said in ("[0.0, 0.0, 0.0]", "tile_corrupt")
+    assert said in ("[0, 0, 0]", "tile_corrupt")
     assert int(growth) < 60
 
     def vast(tile: Pixels) -> bytes:

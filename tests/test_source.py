@@ -12,12 +12,12 @@ PACKAGE = ROOT / "ptiffserve"
 
 # The import law of the house: a module imports from its own group or from those before it.
 GROUPS = [
-    {"errors", "geometry", "_ptiff", "_jpeg"},
+    {"errors", "geometry", "_ptiff", "_jpeg", "_pixels"},
     {"address", "slide", "config"},
-    {"encode", "pdf"},
+    {"encode", "raster", "pdf", "icc"},
     {"sources"},
     {"readers", "cache", "catalogue", "sample"},
-    {"service"},
+    {"service", "render"},
     {"protocols", "auth", "wire"},
     {"endpoint", "lane", "sync"},
     {"api", "viewer", "app", "explain"},

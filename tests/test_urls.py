@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from served import Serve, settle
 from starlette.testclient import TestClient
 from tiny_tiff import Tiny, wave, write
 
-from ptiffserve.address import Tile, View
+from ptiffserve.address import WHITE, Tile, View
 from ptiffserve.config import Store
-from ptiffserve.endpoint import PROTOCOLS
+from ptiffserve.endpoint import dialects
 from ptiffserve.errors import Malformed, PtiffserveError
 from ptiffserve.protocols.base import Offer
 from ptiffserve.protocols.xyz import quad_index, quad_name
@@ -27,6 +27,8 @@ TABLES = {
     "single": ("single.tiff", Tiny(256, 256, 256, paint=wave)),
     "near": ("deep/er/grid.tiff", Tiny(1000, 700, 256, paint=wave)),
 }
+# Where clients see the folder.
+URL_PATH = "/data/my images"
 OFFER = Offer(("jpg", "png", "webp"), 8192, 8192, 1 << 24)
 
 
@@ -55,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tables_client(serve: Serve, folder: Path) -> TestClient:
-    client = serve(folder)
+    client = serve(Store(root=str(folder), url_path=URL_PATH))
     settle(client, 2)
     return client
 
@@ -64,20 +66,21 @@ def spelt(url: str, slide_id: str, key: str) -> str:
     """The line's URL with a slide's names in it."""
     escaped = quote(key, safe="")
     shouted = "".join(f"%{byte:02x}" for byte in key.encode())
-    return url.format(id=slide_id, key=quote(key), escaped=escaped, shouted=shouted)
+    path = f"{URL_PATH}/{key.partition('/')[2]}"
+    return url.format(id=slide_id, key=quote(key), escaped=escaped, shouted=shouted, path=quote(path), raw=path)
 
 
 def planned(url: str, names: dict[str, Slide]) -> str:
     """What the protocol makes of a URL, as the tables write it. No server, no file."""
     path, _, query = url.partition("?")
-    first, *segments = (unquote(segment) for segment in path.split("/")[1:])
-    dialect = PROTOCOLS[first]
-    for reading in dialect.parse(segments, dict(parse_qsl(query))):
-        if reading.name in names:
-            try:
+    segments = [unquote(segment) for segment in path.split("/")[1:]]
+    dialect = dialects([URL_PATH])[segments[0]]
+    try:
+        for reading in dialect.parse(segments, query.encode()):
+            if reading.name in names:
                 return shown(dialect.resolve(reading.asked, names[reading.name], OFFER))
-            except PtiffserveError as fault:
-                return f"{({'not_found': 404}).get(fault.code, 400)} {fault.code}"
+    except PtiffserveError as fault:
+        return f"{({'not_found': 404}).get(fault.code, 400)} {fault.code}"
     return "404 not_found"
 
 
@@ -91,6 +94,8 @@ def shown(asked: object) -> str:
     words += [f"{asked.turn:g}"] if asked.turn else []
     words += ["mirror"] if asked.mirror else []
     words += [f"level={asked.level}"] if asked.level >= 0 else []
+    words += [f"background={asked.background}"] if asked.background != WHITE else []
+    words += [f"strength={asked.strength}"] if asked.strength else []
     return " ".join(words)
 
 
@@ -100,7 +105,7 @@ def test_the_table_is_what_the_protocols_plan(folder: Path, name: str) -> None:
     fingerprint = look(folder, path)
     assert fingerprint is not None
     slide = index(Store(root=str(folder), label="url slides"), path, fingerprint, None)
-    names = {slide.id: slide, slide.key: slide}
+    names = {slide.id: slide, slide.key: slide, f"{URL_PATH}/{slide.path}": slide}
     lines = list(table(name))
     found = [planned(spelt(line.url, slide.id, slide.key), names) for line in lines]
     wrong = [(line.url, got, line.plan) for line, got in zip(lines, found, strict=True) if got != line.plan]

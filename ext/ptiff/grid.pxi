@@ -156,6 +156,14 @@ cdef class Grid:
         memcpy(PyBytes_AS_STRING(out), PyBytes_AS_STRING(self.head), PyBytes_GET_SIZE(self.head))
         return out if size == <uint64_t>PyBytes_GET_SIZE(out) else out[:size]
 
+    def corrupt(self, uint64_t col, uint64_t row, str reason not None) -> Exception:
+        """The error for a tile that no decoder takes."""
+        return TileCorrupt(self.slide, f"tile {col},{row} of level {self.level}: {reason}")
+
+    def changed(self) -> Exception:
+        """The error for a file that was written while it was read."""
+        return fault(CHANGED, self.slide, "")
+
     cdef object fault(self, int code, uint64_t col, uint64_t row):
         return fault(code, self.slide, f"tile {col},{row} of level {self.level}")
 
@@ -172,7 +180,8 @@ cdef int take(
 
 
 cdef int column_width(Directory directory, int tag) except -1:
-    kind = directory.entries[tag][0]
-    if kind not in (SHORT, LONG, LONG8):
-        raise TiffError(f"tag {tag} of directory {directory.index} has type {kind}, not SHORT, LONG or LONG8")
-    return TYPE_WIDTH[kind]
+    cdef Entry entry
+    directory.find(tag, &entry)
+    if entry.kind not in (SHORT, LONG, LONG8):
+        raise TiffError(f"tag {tag} of directory {directory.index} has type {entry.kind}, not SHORT, LONG or LONG8")
+    return TYPE_WIDTH[entry.kind]

@@ -1,11 +1,13 @@
 # The walk over image file directories (TIFF 6.0 section 2; BigTIFF), with limits before every allocation.
 
 cdef int MAX_DIRECTORIES = 4096
-# libtiff's cap for one directory; and a cap for all, because directories may overlap and each entry costs 200 bytes here.
+# libtiff's cap for one directory; and a cap for all, because directories may overlap.
 cdef uint64_t MAX_ENTRIES = 4096
 cdef uint64_t MAX_ALL_ENTRIES = 1 << 17
 # Values up to this many bytes are read from the file once: descriptions and JPEG tables are looked at several times.
 cdef uint64_t MAX_KEPT = 1024
+# What is read around a directory at once: most writers put its small values beside it.
+cdef uint64_t BLOCK = 4096
 # Bytes per value of each field type, 0 for types that do not exist.
 cdef uint8_t[19] TYPE_WIDTH = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8]
 cdef enum:
@@ -29,6 +31,9 @@ cdef class Layout:
     cdef uint64_t first
     cdef uint64_t file_size
     cdef uint64_t entries_left         # of MAX_ALL_ENTRIES
+    cdef object read
+    cdef bytes block                   # the bytes from block_at on, read for a small value that may have neighbours
+    cdef uint64_t block_at
 
     cdef uint64_t number(self, bytes data, uint64_t at, int width) except? 0xFFFFFFFFFFFFFFFF:
         cdef uint64_t value = 0
@@ -37,13 +42,38 @@ cdef class Layout:
             raise TiffError("the file ends inside its header")
         return value
 
+    cdef bytes some(self, uint64_t offset, uint64_t size):
+        """At most `size` bytes at `offset`, fewer at the end of the file."""
+        cdef uint64_t start
+        cdef bytes block
+        if size > BLOCK // 2:
+            return self.read(offset, size)
+        if offset < self.block_at or offset + size > self.block_at + <uint64_t>PyBytes_GET_SIZE(self.block):
+            start = offset - min(offset, BLOCK // 4)
+            block = self.read(start, BLOCK)
+            self.block, self.block_at = block, start
+        return self.block[offset - self.block_at:offset - self.block_at + size]
+
+    cdef bytes exactly(self, uint64_t offset, uint64_t size):
+        cdef bytes data = self.some(offset, size)
+        if <uint64_t>PyBytes_GET_SIZE(data) != size:
+            raise TiffError(f"the file ends inside the {size} bytes at {offset}")
+        return data
+
+
+cdef struct Entry:
+    # One entry of a directory: its field type, its number of values, where its value field begins in the table.
+    int kind
+    uint64_t count
+    uint64_t at
+
 
 @cython.final
 cdef class Directory:
     """One image file directory. Values are read when asked for, and only from inside the file."""
     cdef Layout layout
-    cdef object read
-    cdef dict entries                  # tag -> (type, count, bytes of the value field, or of the value once it was read)
+    cdef bytes table                   # the entries as stored
+    cdef dict kept                     # tag -> values that lie elsewhere and were read once
     cdef readonly uint64_t offset
     cdef readonly int index
 
@@ -51,51 +81,81 @@ cdef class Directory:
         raise TypeError("a Directory comes from walk() or children()")
 
     def __contains__(self, int tag) -> bool:
-        return tag in self.entries
+        cdef Entry entry
+        return self.find(tag, &entry)
+
+    cdef bint find(self, int tag, Entry *out) noexcept:
+        """The first entry of `tag` whose field type exists."""
+        cdef Span span = span_of(self.table, self.layout.big)
+        cdef int width = 8 if self.layout.bigtiff else 4
+        cdef uint64_t at = 0, found = 0, kind = 0
+        while span_uint(&span, at, 2, &found) == OK:
+            if found == <uint64_t>tag and span_uint(&span, at + 2, 2, &kind) == OK and kind < 19 and TYPE_WIDTH[kind]:
+                out.kind, out.at = <int>kind, at + 4 + width
+                return span_uint(&span, at + 4, width, &out.count) == OK
+            at += 4 + 2 * width
+        return False
 
     def count(self, int tag) -> int:
         """Number of values of `tag`; 0 where the tag is absent."""
-        return self.entries[tag][1] if tag in self.entries else 0
+        cdef Entry entry
+        return entry.count if self.find(tag, &entry) else 0
 
     cdef bytes raw(self, int tag, uint64_t limit):
         """At most `limit` values of `tag` as stored; b"" where absent."""
-        if tag not in self.entries:
+        cdef Entry entry
+        if not self.find(tag, &entry):
             return b""
-        kind, count, field = self.entries[tag]
-        cdef uint64_t width = TYPE_WIDTH[kind]
-        cdef uint64_t total = count
+        cdef uint64_t width = TYPE_WIDTH[entry.kind]
+        cdef uint64_t size = min(entry.count, limit) * width
+        cdef int field = 8 if self.layout.bigtiff else 4
         cdef uint64_t start
-        if total > self.layout.file_size // width:
-            raise TiffError(f"tag {tag} of directory {self.index} claims {count} values, more than the file holds")
-        if total * width <= <uint64_t>PyBytes_GET_SIZE(field):
-            return field[:min(total, limit) * width]
-        start = self.layout.number(field, 0, 8 if self.layout.bigtiff else 4)
-        if start > self.layout.file_size or total * width > self.layout.file_size - start:
+        if entry.count > self.layout.file_size // width:
+            raise TiffError(f"tag {tag} of directory {self.index} claims {entry.count} values, more than the file holds")
+        if entry.count * width <= <uint64_t>field:
+            return self.table[entry.at:entry.at + size]
+        if tag in self.kept:
+            return (<bytes>self.kept[tag])[:size]
+        start = self.layout.number(self.table, entry.at, field)
+        if start > self.layout.file_size or entry.count * width > self.layout.file_size - start:
             raise TiffError(f"the values of tag {tag} of directory {self.index} lie outside the file")
-        cdef bytes data = read_exactly(self.read, start, min(total, limit) * width)
-        if total <= limit and total * width <= MAX_KEPT:
-            self.entries[tag] = kind, count, data
+        cdef bytes data = self.layout.exactly(start, size)
+        if entry.count <= limit and size <= MAX_KEPT:
+            self.kept[tag] = data
         return data
 
     def ints(self, int tag, uint64_t limit=65536) -> tuple:
         """At most `limit` values of an integer tag, () where absent. TiffError where the tag has another type."""
-        if tag not in self.entries:
+        cdef Entry entry
+        if not self.find(tag, &entry):
             return ()
-        kind = self.entries[tag][0]
-        if kind not in (1, SHORT, LONG, LONG8, IFD, IFD8):
-            raise TiffError(f"tag {tag} of directory {self.index} has type {kind}, not an integer type")
-        cdef int width = TYPE_WIDTH[kind]
+        cdef int width = self.integer_width(tag, entry.kind)
         cdef bytes data = self.raw(tag, limit)
         return tuple([self.layout.number(data, i * width, width) for i in range(len(data) // width)])
 
     def first(self, int tag, default=None):
         """The first value of an integer tag, or `default`."""
-        values = self.ints(tag, 1)
-        return values[0] if values else default
+        return self.value(tag, default)
+
+    def firsts(self, tuple tags not None) -> list:
+        """`first` of each tag, None where it is absent."""
+        return [self.value(tag, None) for tag in tags]
+
+    cdef object value(self, int tag, object default):
+        cdef Entry entry
+        if not self.find(tag, &entry) or entry.count == 0:
+            return default
+        return self.layout.number(self.raw(tag, 1), 0, self.integer_width(tag, entry.kind))
+
+    cdef int integer_width(self, int tag, int kind) except -1:
+        if kind not in (1, SHORT, LONG, LONG8, IFD, IFD8):
+            raise TiffError(f"tag {tag} of directory {self.index} has type {kind}, not an integer type")
+        return TYPE_WIDTH[kind]
 
     def rational(self, int tag):
         """The first value of a RATIONAL tag as (numerator, denominator), or None."""
-        if tag not in self.entries or self.entries[tag][0] != RATIONAL:
+        cdef Entry entry
+        if not self.find(tag, &entry) or entry.kind != RATIONAL:
             return None
         cdef bytes data = self.raw(tag, 1)
         if len(data) < 8:
@@ -111,20 +171,14 @@ cdef class Directory:
         return self.raw(tag, limit).split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
-cdef bytes read_exactly(object read, uint64_t offset, uint64_t size):
-    cdef bytes data = read(offset, size)
-    if <uint64_t>len(data) != size:
-        raise TiffError(f"the file ends inside the {size} bytes at {offset}")
-    return data
-
-
 cdef Layout read_layout(object read, uint64_t file_size):
     cdef Layout layout = Layout.__new__(Layout)
-    cdef bytes head = read(0, 16)
+    layout.read, layout.file_size = read, file_size
+    layout.block, layout.block_at = read(0, BLOCK), 0
+    cdef bytes head = layout.block[:16]
     if len(head) < 8 or head[:2] not in (b"II", b"MM"):
         raise TiffError("not a TIFF: it does not begin with II or MM")
     layout.big = head[:2] == b"MM"
-    layout.file_size = file_size
     layout.entries_left = MAX_ALL_ENTRIES
     magic = layout.number(head, 2, 2)
     if magic == 42:
@@ -138,43 +192,27 @@ cdef Layout read_layout(object read, uint64_t file_size):
     return layout
 
 
-cdef tuple read_directory(object read, Layout layout, uint64_t offset, int index):
+cdef tuple read_directory(Layout layout, uint64_t offset, int index):
     """The directory at `offset` and the offset of the next one (0 at the end)."""
     cdef int head = 8 if layout.bigtiff else 2
     cdef int entry = 20 if layout.bigtiff else 12
     cdef int tail = 8 if layout.bigtiff else 4
-    cdef uint64_t count, at
-    cdef bytes data
+    cdef uint64_t count, size
     if offset < 8 or offset > layout.file_size or layout.file_size - offset < <uint64_t>head:
         raise TiffError(f"directory {index} at {offset} lies outside the file")
-    count = layout.number(read_exactly(read, offset, head), 0, head)
+    count = layout.number(layout.exactly(offset, head), 0, head)
     if count == 0 or count > min(MAX_ENTRIES, layout.entries_left) or count * entry > layout.file_size - offset - head:
         raise TiffError(f"directory {index} claims {count} entries")
     layout.entries_left -= count
+    size = count * entry
     # The link to the next directory may be cut off in a truncated file: then this is the last one.
-    data = read(offset + head, count * entry + tail)
-    if <uint64_t>len(data) < count * entry:
+    cdef bytes data = layout.some(offset + head, size + tail)
+    if <uint64_t>len(data) < size:
         raise TiffError(f"the file ends inside directory {index}")
     cdef Directory directory = Directory.__new__(Directory)
-    directory.layout, directory.read, directory.offset, directory.index = layout, read, offset, index
-    directory.entries = {}
-    for i in range(count):
-        read_entry(directory, data, i * entry)
-    at = count * entry
-    return directory, layout.number(data, at, tail) if <uint64_t>len(data) >= at + tail else 0
-
-
-cdef int read_entry(Directory directory, bytes data, uint64_t at) except -1:
-    """Notes one entry. Unknown field types are skipped; of a repeated tag the first counts."""
-    cdef Layout layout = directory.layout
-    cdef uint64_t tag = layout.number(data, at, 2)
-    cdef uint64_t kind = layout.number(data, at + 2, 2)
-    cdef int width = 8 if layout.bigtiff else 4
-    if kind >= 19 or TYPE_WIDTH[kind] == 0 or tag in directory.entries:
-        return 0
-    field = data[at + 4 + width:at + 4 + 2 * width]
-    directory.entries[tag] = (kind, layout.number(data, at + 4, width), field)
-    return 0
+    directory.layout, directory.offset, directory.index = layout, offset, index
+    directory.table, directory.kept = data[:size], {}
+    return directory, layout.number(data, size, tail) if <uint64_t>len(data) >= size + tail else 0
 
 
 def walk(read, uint64_t file_size) -> tuple:
@@ -196,7 +234,7 @@ def walk(read, uint64_t file_size) -> tuple:
             raise TiffError(f"more than {MAX_DIRECTORIES} directories")
         seen.add(offset)
         try:
-            directory, offset = read_directory(read, layout, offset, len(found))
+            directory, offset = read_directory(layout, offset, len(found))
         except TiffError as broken:
             if not found:
                 raise
@@ -208,4 +246,4 @@ def walk(read, uint64_t file_size) -> tuple:
 def children(Directory parent not None, int limit=64) -> list:
     """The directories that tag 330 (SubIFDs) of `parent` points at, in order; their own chains and children are not followed."""
     offsets = parent.ints(330, limit)
-    return [read_directory(parent.read, parent.layout, offset, i)[0] for i, offset in enumerate(offsets)]
+    return [read_directory(parent.layout, offset, i)[0] for i, offset in enumerate(offsets)]

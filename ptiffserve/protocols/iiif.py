@@ -2,14 +2,23 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
 import msgspec
 
 from ptiffserve.address import Asked, Document, Redirect, Tile, View, plan, pyramid_of
 from ptiffserve.errors import Malformed
 from ptiffserve.geometry import Box, Pyramid, Size, clip, fit, log2_ceil, scaled, tiles_across
-from ptiffserve.protocols.base import Candidate, Offer, join, nothing_to_describe, stem_and_format
+from ptiffserve.protocols.base import (
+    Candidate,
+    Offer,
+    above,
+    decimal,
+    join,
+    nothing_to_describe,
+    rounded,
+    stem_and_format,
+)
+from ptiffserve.protocols.grid import background_of
 from ptiffserve.slide import Slide
 
 VERSIONS = ("2", "3")
@@ -18,20 +27,18 @@ PHYSDIM = "http://iiif.io/api/annex/services/physdim"
 # Features that are headers of our answers, as info.json names them.
 HEADERS = ("canonicalLinkHeader", "profileLinkHeader")
 _INTEGER = re.compile(r"[0-9]{1,10}")
-# Twenty decimals: JavaScript writes up to seventeen digits for a third.
-_DECIMAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,20})?|\.[0-9]{1,20}")
 
 
-def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:
+def parse(segments: Sequence[str], query: bytes) -> list[Candidate]:
     """An image, then the base URI: a key may look like image parameters, and only the catalogue knows which it is."""
-    version, *path = segments or [""]
+    version, *path = segments[1:] or [""]
     if path and not path[-1]:
         path.pop()  # the base URI with a slash behind it
     if version not in VERSIONS or not path:
         return []
     if path[-1] == "info.json" and len(path) > 1:
         return [Candidate(join(path[:-1]), (version, "info"))]
-    found = [Candidate(join(path[:-4]), (version, *path[-4:]))] if len(path) > 4 else []
+    found = [Candidate(join(path[:-4]), (version, *path[-4:], background_of(query)))] if len(path) > 4 else []
     return [*found, Candidate(join(path), (version, "base"))]
 
 
@@ -41,7 +48,7 @@ def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
         return Document(slide, f"info{version}")
     if parameters == ["base"]:
         return Redirect(slide, "/info.json")
-    region, size, rotation, last = parameters
+    region, size, rotation, last, background = parameters
     quality, form = stem_and_format(last)
     if quality not in QUALITIES:
         raise Malformed(f"no such quality: {quality[:40]!r}")
@@ -50,7 +57,7 @@ def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
     mirror, turn = rotation_of(rotation)
     if form != "pdf":
         form = offer.format(form, {})
-    return plan(View(slide, box, wanted, form, QUALITIES[quality], turn, mirror))
+    return plan(View(slide, box, wanted, form, QUALITIES[quality], turn, mirror, background=background))
 
 
 def region_box(text: str, size: Size) -> Box:
@@ -68,14 +75,14 @@ def region_box(text: str, size: Size) -> Box:
 
 
 def _percent_box(text: str, size: Size) -> Box:
-    x, y, width, height = (_decimal(part) for part in _parts(text, 4))
+    x, y, width, height = (decimal(part) for part in _parts(text, 4))
     if width > 100 or height > 100 or width == 0 or height == 0:
         raise Malformed(f"a region of {text[:80]!r} percent")
     return Box(
-        _rounded(x * size.width / 100),
-        _rounded(y * size.height / 100),
-        max(1, _rounded(width * size.width / 100)),
-        max(1, _rounded(height * size.height / 100)),
+        rounded(x * size.width / 100),
+        rounded(y * size.height / 100),
+        max(1, rounded(width * size.width / 100)),
+        max(1, rounded(height * size.height / 100)),
     )
 
 
@@ -86,7 +93,7 @@ def output_size(text: str, box: Box, version: str, offer: Offer) -> Size:
         upscale, text = True, text[1:]
     size = _said_size(text, box, version, offer)
     larger = size.width > box.width or size.height > box.height
-    if not upscale and (larger or (text.startswith("pct:") and _decimal(text[4:]) > 100)):
+    if not upscale and (larger or (text.startswith("pct:") and decimal(text[4:]) > 100)):
         raise Malformed(f"the size {text[:80]!r} is larger than the region")
     return size
 
@@ -108,10 +115,10 @@ def _said_size(text: str, box: Box, version: str, offer: Offer) -> Size:
 
 
 def _percent_size(text: str, box: Box) -> Size:
-    factor = _decimal(text) / 100
+    factor = decimal(text) / 100
     if factor == 0:
         raise Malformed("a size of 0 percent")
-    return Size(max(1, _rounded(box.width * factor)), max(1, _rounded(box.height * factor)))
+    return Size(max(1, rounded(box.width * factor)), max(1, rounded(box.height * factor)))
 
 
 def largest(box: Box, offer: Offer) -> Size:
@@ -126,7 +133,7 @@ def largest(box: Box, offer: Offer) -> Size:
 def rotation_of(text: str) -> tuple[bool, float]:
     """`!90` -> (True, 90.0); 360 is 0."""
     mirror, digits = text.startswith("!"), text.removeprefix("!")
-    turn = float(_decimal(digits))
+    turn = float(decimal(digits))
     if turn > 360:
         raise Malformed(f"a rotation of {digits[:40]} degrees")
     return mirror, turn % 360
@@ -152,24 +159,22 @@ def _over_zero(numbers: list[int]) -> list[int]:
     return numbers
 
 
-def _decimal(text: str) -> Fraction:
-    """A decimal number, exactly."""
-    if not _DECIMAL.fullmatch(text):
-        raise Malformed(f"not a number: {text[:40]!r}")
-    return Fraction(text)
+def steps(reading: tuple[str, ...]) -> int:
+    """How many segments stand behind the image's own address."""
+    return {"info": 1, "base": 0}.get(reading[1], 4)
 
 
-def _rounded(value: Fraction) -> int:
-    return int(value + Fraction(1, 2))
+def home(url: str, reading: tuple[str, ...]) -> str:
+    return above(url, steps(reading))
 
 
-def links(asked: Asked, reading: tuple[str, ...], url: str) -> str:
+def links(asked: Asked, reading: tuple[str, ...], home: str) -> str:
     """The compliance level, and for a picture its canonical URI: one of the many that mean it."""
     version = reading[0]
     said = f'<http://iiif.io/api/image/{version}/level2.json>;rel="profile"'
     if not isinstance(asked, Tile | View):
         return said
-    return f'<{url.rsplit("/", 4)[0]}/{canonical(asked, version)}>;rel="canonical",{said}'
+    return f'<{home}/{canonical(asked, version)}>;rel="canonical",{said}'
 
 
 def canonical(asked: Tile | View, version: str) -> str:
@@ -202,13 +207,12 @@ def _view_of(tile: Tile) -> View:
     return View(tile.slide, box, level.tile, level.stored)
 
 
-def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
+def describe(document: Document, home: str, offer: Offer) -> tuple[bytes, str]:
     pyramid = pyramid_of(document.slide)
-    base = url.rpartition("/")[0]
     if document.kind == "info3":
-        said, version = _info3(base, pyramid, offer), "3"
+        said, version = _info3(home, pyramid, offer), "3"
     elif document.kind == "info2":
-        said, version = _info2(base, pyramid, offer), "2"
+        said, version = _info2(home, pyramid, offer), "2"
     else:
         raise nothing_to_describe(document)
     media_type = f'application/ld+json;profile="http://iiif.io/api/image/{version}/context.json"'

@@ -1,24 +1,36 @@
 """`/slides/{slide}/thumbnail.{fmt}`, `macro.{fmt}`, `label.{fmt}`: small pictures of a slide and beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isqrt
 
 from ptiffserve.address import Asked, Associated, Document, View, plan, pyramid_of
 from ptiffserve.errors import Malformed, NotFound
 from ptiffserve.geometry import Box, Size, fit
-from ptiffserve.protocols.base import Candidate, Offer, join, no_links, nothing_to_describe, number, stem_and_format
+from ptiffserve.protocols.base import (
+    Candidate,
+    Offer,
+    join,
+    no_links,
+    nothing_to_describe,
+    number,
+    options,
+    parent,
+    stem_and_format,
+)
 from ptiffserve.slide import Slide
 
 DEFAULT = Size(256, 256)
 UNLIMITED = Size(1 << 40, 1 << 40)
 
+home = parent
 links = no_links
 
 
-def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:
-    if len(segments) < 2:
+def parse(segments: Sequence[str], query: bytes) -> list[Candidate]:
+    path, said = segments[1:], options(query)
+    if len(path) < 2:
         return []
-    return [Candidate(join(segments[:-1]), (segments[-1], query.get("width", ""), query.get("height", "")))]
+    return [Candidate(join(path[:-1]), (path[-1], said.get("width", ""), said.get("height", "")))]
 
 
 def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
@@ -45,5 +57,5 @@ def _within(asked: tuple[str, ...], unsaid: Size) -> Size | None:
     return Size(width or unsaid.width, height or unsaid.height)
 
 
-def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
+def describe(document: Document, home: str, offer: Offer) -> tuple[bytes, str]:
     raise nothing_to_describe(document)

@@ -1,33 +1,50 @@
 """`/tiles`: z/x/y from the top left, z = 0 the whole slide in one tile; SlideAtlas's quad names for the same; TileJSON.
 
-Tiles come whole: an edge tile keeps its padding.
+Tiles come whole: an edge tile keeps its padding, unless `edge=clip` is asked for.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import atan, degrees, pi, sinh
 
 import msgspec
 
-from ptiffserve.address import Asked, Document, Tile, View, pyramid_of
-from ptiffserve.errors import Malformed, NotFound
-from ptiffserve.geometry import Box, Pyramid, ceil_div, log2_ceil, tiles_across
-from ptiffserve.protocols.base import Candidate, Offer, join, no_links, nothing_to_describe, number, stem_and_format
+from ptiffserve.address import Asked, Document, pyramid_of
+from ptiffserve.errors import Malformed
+from ptiffserve.geometry import Pyramid
+from ptiffserve.protocols.base import (
+    Candidate,
+    Offer,
+    join,
+    no_links,
+    nothing_to_describe,
+    number,
+    options,
+    parent,
+    stem_and_format,
+)
+from ptiffserve.protocols.grid import Style, background_of, deepest, edge_of, scale_of, tile_at
 from ptiffserve.slide import Slide
 
 _QUAD = re.compile(r"t[qrst]{0,31}")
 # The letters are screen quadrants, clockwise from the top left; which bit of y they set depends on where y begins.
 _RIGHT, _LOWER, _UPPER = "rs", "st", "qr"
 
+home = parent
 links = no_links
 
 
-def parse(segments: Sequence[str], query: Mapping[str, str]) -> list[Candidate]:
+def parse(segments: Sequence[str], query: bytes) -> list[Candidate]:
+    path = segments[1:]
+    if len(path) >= 2 and path[-1] == "tilejson.json":
+        return [Candidate(join(path[:-1]), ("tilejson",))]
     found = []
-    if len(segments) >= 2:
-        kind = ("tilejson",) if segments[-1] == "tilejson.json" else ("quad", segments[-1], query.get("origin", "top"))
-        found.append(Candidate(join(segments[:-1]), kind))
-    if len(segments) >= 4:
-        found.append(Candidate(join(segments[:-3]), ("xyz", *segments[-3:])))
+    style = edge_of(query, "pad"), background_of(query)
+    if len(path) >= 2:
+        quad = "quad", path[-1], options(query).get("origin", "top"), *style
+        found.append(Candidate(join(path[:-1]), quad))
+    if len(path) >= 4:
+        found.append(Candidate(join(path[:-3]), ("xyz", *path[-3:], *style)))
     return found
 
 
@@ -35,13 +52,17 @@ def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
     pyramid = pyramid_of(slide)
     if asked[0] == "tilejson":
         return Document(slide, "tilejson")
+    *words, edge, background = asked
     if asked[0] == "quad":
-        stem, form = stem_and_format(asked[1])
-        z, x, y = quad_index(stem, asked[2])
+        _, name, origin = words
+        stem, form = stem_and_format(name)
+        z, x, y = quad_index(stem, origin)
     else:
-        stem, form = stem_and_format(asked[3])
-        z, x, y = number(asked[1]), number(asked[2]), number(stem)
-    return _whole_tile(slide, pyramid, (z, x, y), offer.format(form))
+        _, level, col, name = words
+        stem, form = stem_and_format(name)
+        z, x, y = number(level), number(col), number(stem)
+    style = Style(offer.format(form), edge, background)
+    return tile_at(slide, scale_of(z, deepest(pyramid)), pyramid.tile, (x, y), style)
 
 
 def quad_index(name: str, origin: str = "top") -> tuple[int, int, int]:
@@ -63,28 +84,19 @@ def quad_name(z: int, x: int, y: int, origin: str = "top") -> str:
     return "t" + "".join(letters[x >> bit & 1, (y >> bit & 1) ^ flip] for bit in range(z - 1, -1, -1))
 
 
-def deepest(pyramid: Pyramid) -> int:
-    """The z of full resolution."""
-    grid = tiles_across(pyramid.size, pyramid.tile)
-    return log2_ceil(max(grid.width, grid.height))
+def _bounds(pyramid: Pyramid) -> list[float]:
+    """West, south, east, north of the slide on the square Mercator map of TileJSON, whose top left corner it begins at."""
+    wide, high = pyramid.tile.width << deepest(pyramid), pyramid.tile.height << deepest(pyramid)
+    east, south = 360 * pyramid.size.width / wide - 180, _latitude(pyramid.size.height / high)
+    return [-180.0, round(south, 9), round(east, 9), round(_latitude(0), 9)]
 
 
-def _whole_tile(slide: Slide, pyramid: Pyramid, zxy: tuple[int, int, int], form: str) -> Tile | View:
-    z, x, y = zxy
-    scale = 1 << max(0, deepest(pyramid) - z)
-    tile, size = pyramid.tile, pyramid.size
-    inside_x = x * tile.width < ceil_div(size.width, scale)
-    inside_y = y * tile.height < ceil_div(size.height, scale)
-    if z > deepest(pyramid) or not inside_x or not inside_y:
-        raise NotFound(f"no tile {z}/{x}/{y}")
-    for index, level in enumerate(pyramid.levels):
-        if level.scale == scale and level.tile == tile and level.stored == form:
-            return Tile(slide, index, x, y)
-    side_x, side_y = tile.width * scale, tile.height * scale
-    return View(slide, Box(x * side_x, y * side_y, side_x, side_y), tile, form)
+def _latitude(down: float) -> float:
+    """Degrees at a part of the map's height."""
+    return degrees(atan(sinh(pi * (1 - 2 * down))))
 
 
-def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
+def describe(document: Document, home: str, offer: Offer) -> tuple[bytes, str]:
     if document.kind != "tilejson":
         raise nothing_to_describe(document)
     pyramid = pyramid_of(document.slide)
@@ -92,9 +104,12 @@ def describe(document: Document, url: str, offer: Offer) -> tuple[bytes, str]:
         "tilejson": "3.0.0",
         "name": document.slide.path,
         "scheme": "xyz",
-        "tiles": [url.rpartition("/")[0] + "/{z}/{x}/{y}.jpg"],
+        "tiles": [home + "/{z}/{x}/{y}.jpg"],
         "minzoom": 0,
         "maxzoom": deepest(pyramid),
+        "bounds": _bounds(pyramid),
+        "format": "jpg",
+        "formats": list(offer.formats),
         "tile_size": [pyramid.tile.width, pyramid.tile.height],
         "size": [pyramid.size.width, pyramid.size.height],
         "mpp": pyramid.mpp,

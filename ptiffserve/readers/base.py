@@ -1,21 +1,41 @@
 """The reader seam: what every slide format supplies, and what a detector is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from ptiffserve._ptiff import Directory
-from ptiffserve.encode import Pixels
-from ptiffserve.geometry import Box, Pyramid
+from ptiffserve.geometry import Box, Part, Pyramid
+from ptiffserve.raster import Raster
+from ptiffserve.readers.decoded import DecodedTiles
 from ptiffserve.slide import Icc
 from ptiffserve.sources.base import Source
+
+
+def in_turn(call: Callable[[Part], None], parts: Sequence[Part]) -> None:
+    for part in parts:
+        call(part)
+
+
+class Means(NamedTuple):
+    """What a reader may use beside its own thread: others to decode tiles in, and pixels that were decoded before.
+
+    `run` calls for each part, maybe side by side, and returns when all are done; it raises what a call raised.
+    """
+
+    run: Callable[[Callable[[Part], None], Sequence[Part]], None]
+    decoded: DecodedTiles
+
+
+ALONE = Means(in_turn, DecodedTiles(0))
 
 
 class Reader(Protocol):
     """An open slide. Safe to use from many threads at once.
 
-    `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds;
-    `profile` the ICC profile (RGB) of its stored tiles and pixels, which stored tiles carry already, b"" for none or sRGB.
+    `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds. `shrinks`: the
+    factors by which it can decode a level smaller than it is at less than the cost of the whole. `profile`: the ICC profile
+    (RGB) of its pixels, which stored tiles carry already; b"" for none, or sRGB.
     """
 
     format: str
@@ -24,6 +44,7 @@ class Reader(Protocol):
     fault: str
     nbytes: int
     profile: bytes
+    shrinks: tuple[int, ...]
 
     def tile_now(self, level: int, col: int, row: int) -> bytes | None:
         """The stored tile as a complete picture, b"" where it is sparse, None where reading it would block."""
@@ -31,8 +52,12 @@ class Reader(Protocol):
     def tile(self, level: int, col: int, row: int) -> bytes:
         """As tile_now, but waits. SlideChanged, TileTruncated or TileCorrupt where it cannot be had."""
 
-    def pixels(self, level: int, box: Box) -> Pixels:
-        """The pixels of `box`, which lies inside the level and is counted in its pixels. White where nothing is stored."""
+    def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
+        """RGB of `box`, which lies inside the level and is counted in its pixels. White where nothing is stored.
+
+        `shrink`, one of `shrinks`: the level and the box are smaller by it. TileCorrupt, TileTruncated, SlideChanged;
+        TooCostly where more tiles or pixels would be decoded than one request may.
+        """
 
     def associated(self) -> tuple[str, ...]:
         """Names of the pictures beside the pyramid: "label", "macro", "thumbnail"."""

@@ -7,11 +7,11 @@ compared with the pinned file around every read. Of a slide in many files only t
 from typing import Any
 
 from ptiffserve import encode
-from ptiffserve.encode import Pixels
 from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt, TooCostly
 from ptiffserve.geometry import Box, Level, Pyramid, Size, tiles_across, whole_scale
-from ptiffserve.readers.base import Probe, Reader
-from ptiffserve.readers.colour import usable
+from ptiffserve.icc import usable
+from ptiffserve.raster import Raster
+from ptiffserve.readers.base import ALONE, Means, Probe, Reader
 from ptiffserve.readers.openslide_pool import Failed, pool
 from ptiffserve.readers.tiff import MAX_DECODED, MAX_PICTURE, MAX_SIDE, positive
 from ptiffserve.slide import Fingerprint, tag
@@ -49,6 +49,8 @@ def open(probe: Probe) -> Reader:
 class OpenSlideReader:
     """A slide that OpenSlide opens."""
 
+    shrinks: tuple[int, ...] = (1,)
+
     def __init__(self, source: FileSource, name: str) -> None:
         """SlideUnreadable with OpenSlide's reason."""
         self.format = "openslide"
@@ -74,23 +76,22 @@ class OpenSlideReader:
     def tile(self, level: int, col: int, row: int) -> bytes:
         raise NotFound(f"the tiles of level {level} cannot be sent as they are stored")
 
-    def pixels(self, level: int, box: Box) -> Pixels:
+    def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
         if box.width * box.height > MAX_DECODED:
             raise TooCostly("the region needs too many pixels to be decoded")
         height = max(1, MAX_STRIPE // box.width)
         tops = range(box.y, box.y + box.height, height)
-        return encode.stack(
-            [self._stripe(level, box.x, y, box.width, min(height, box.y + box.height - y)) for y in tops]
-        )
+        stripes = (self._stripe(level, box.x, y, box.width, min(height, box.y + box.height - y)) for y in tops)
+        return Raster(b"".join(stripe.data for stripe in stripes), box.width, box.height)
 
-    def _stripe(self, level: int, x: int, y: int, width: int, height: int) -> Pixels:
+    def _stripe(self, level: int, x: int, y: int, width: int, height: int) -> Raster:
         # Positions are whole pixels of level 0, so that a level of an odd scale is placed to half of one of those.
         d = self._downsamples[level]
         asked = {"x": round(x * d), "y": round(y * d), "level": level, "width": width, "height": height}
         return self._flat(*self._ask(what="region", **asked))
 
-    def _flat(self, said: dict[str, Any], data: bytes) -> Pixels:
-        return encode.settle(encode.from_rgba(data, Size(said["width"], said["height"]), self._background))
+    def _flat(self, said: dict[str, Any], data: bytes) -> Raster:
+        return encode.settled(encode.from_rgba(data, Size(said["width"], said["height"]), self._background))
 
     def associated(self) -> tuple[str, ...]:
         return self._pictures

@@ -12,6 +12,8 @@ from ptiffserve._ptiff import Directory, Grid, TiffError
 from ptiffserve.encode import PixelFault, Pixels
 from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt, TileTruncated, TooCostly
 from ptiffserve.geometry import Box, Pyramid, ceil_div
+from ptiffserve.raster import Raster
+from ptiffserve.readers.base import ALONE, Means
 from ptiffserve.readers.tiff import (
     COMPRESSION,
     DESCRIPTION,
@@ -58,6 +60,8 @@ class Page(NamedTuple):
 class PageReader:
     """An open tiled TIFF of which every request is rendered."""
 
+    shrinks: tuple[int, ...] = (1,)
+
     def __init__(
         self, source: Source, name: str, pyramid: Pyramid, pages: list[Page], pictures: Mapping[str, Picture]
     ) -> None:
@@ -81,7 +85,7 @@ class PageReader:
     def tile(self, level: int, col: int, row: int) -> bytes:
         raise NotFound(f"the tiles of level {level} cannot be sent as they are stored")
 
-    def pixels(self, level: int, box: Box) -> Pixels:
+    def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
         tile = self.pyramid.levels[level].tile
         cols = range(box.x // tile.width, ceil_div(box.x + box.width, tile.width))
         rows = range(box.y // tile.height, ceil_div(box.y + box.height, tile.height))
@@ -91,7 +95,7 @@ class PageReader:
         try:
             draw = self._draw(level)
             tiles = [draw(col, row) for row in rows for col in cols]
-            return encode.settle(encode.cut(encode.mosaic(tiles, len(cols)), inner))
+            return encode.settled(encode.cut(encode.mosaic(tiles, len(cols)), inner))
         except PixelFault as fault:
             raise TileCorrupt(self._name, f"level {level} cannot be decoded: {encode.reason(fault)}") from fault
         finally:

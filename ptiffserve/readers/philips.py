@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ptiffserve._ptiff import Directory, Grid
 from ptiffserve.errors import NotFound, SlideUnreadable
@@ -60,17 +61,25 @@ def _document(first: Directory) -> Document:
     return philips_xml.parse(first.blob(DESCRIPTION, philips_xml.MAX_DOCUMENT))
 
 
-def _planes(probe: Probe) -> list[Plane]:
+class _Said(NamedTuple):
+    """A plane that may be a level, and the number that its description gives it, 0 where it gives none."""
+
+    plane: Plane
+    level: int
+
+
+def _planes(probe: Probe) -> list[_Said]:
     """The tiled directories that may be levels: the first, then those that say so. Macro and Label may be tiled too."""
-    planes = [plane_of(probe.directories[0])]
+    planes = [_Said(plane_of(probe.directories[0]), 0)]
     for directory in probe.directories[1:]:
-        reduced = (directory.first(NEW_SUBFILE_TYPE, 0) or 0) & 1 or _said_level(directory) is not None
-        if TILE_OFFSETS in directory and reduced and not _picture_name(directory):
-            planes.append(plane_of(directory))
+        if TILE_OFFSETS in directory and not _picture_name(directory):
+            level = _said_level(directory)
+            if level or (directory.first(NEW_SUBFILE_TYPE, 0) or 0) & 1:
+                planes.append(_Said(plane_of(directory), level))
     return planes
 
 
-def _scaled(planes: list[Plane], document: Document) -> list[tuple[Plane, int]]:
+def _scaled(planes: list[_Said], document: Document) -> list[tuple[Plane, int]]:
     """The planes that are levels and the level-0 pixels that a pixel of each spans, finest first.
 
     A level is known by its `level=N`; by its place where the XML describes as many levels as there are planes, or where
@@ -78,15 +87,16 @@ def _scaled(planes: list[Plane], document: Document) -> list[tuple[Plane, int]]:
     """
     wsi = document.image("WSI")
     spacings = wsi.levels if wsi else []
-    said = [_said_level(plane.directory) for plane in planes]
-    placed = len(spacings) == len(planes) or not any(said)
-    found = {1: planes[0]}
-    for order in sorted(range(1, len(planes)), key=lambda i: not said[i]):
-        number = said[order] or (order if placed else 0)
+    placed = len(spacings) == len(planes) or not any(said.level for said in planes)
+    base = planes[0].plane
+    found = {1: base}
+    for order in sorted(range(1, len(planes)), key=lambda i: not planes[i].level):
+        plane, level = planes[order]
+        number = level or (order if placed else 0)
         ways = (_ratio(spacings, number), 1 << min(number, MAX_LEVEL)) if number else ()
-        d = next((d for d in ways if _plausible(planes[order], planes[0], d)), 0)
+        d = next((d for d in ways if _plausible(plane, base, d)), 0)
         if d:
-            found.setdefault(d, planes[order])
+            found.setdefault(d, plane)
     return [(found[d], d) for d in sorted(found)]
 
 
@@ -101,22 +111,17 @@ def _ratio(spacings: Sequence[tuple[float, float] | None], level: int) -> int:
     return round((spacing[0] / base[0] + spacing[1] / base[1]) / 2)
 
 
-def _said_level(directory: Directory) -> int | None:
+def _said_level(directory: Directory) -> int:
     said = _LEVEL.match(directory.text(DESCRIPTION, 256))
-    return int(said[1]) if said and 1 <= int(said[1]) <= MAX_LEVEL else None
+    return int(said[1]) if said and int(said[1]) <= MAX_LEVEL else 0
 
 
 def _plausible(plane: Plane, base: Plane, d: int) -> bool:
     """The stored grid is the base's at that downsample, give or take a row or column (CAMELYON17 is one row short)."""
     if not 1 <= d <= max(base.size.width, base.size.height):
         return False
-    wide, high = (
-        ceil_div(ceil_div(stored, d), tile) - got
-        for stored, tile, got in (
-            (base.size.width, plane.tile.width, plane.grid.width),
-            (base.size.height, plane.tile.height, plane.grid.height),
-        )
-    )
+    wide = ceil_div(ceil_div(base.size.width, d), plane.tile.width) - plane.grid.width
+    high = ceil_div(ceil_div(base.size.height, d), plane.tile.height) - plane.grid.height
     return abs(wide) <= 1 and abs(high) <= 1
 
 
@@ -125,9 +130,9 @@ def _levels(probe: Probe, kept: list[tuple[Plane, int]]) -> tuple[tuple[Level, .
     base = kept[0][0].size
     levels, grids = [], []
     for index, (plane, d) in enumerate(kept):
-        grid, stored = grid_of(plane, probe.source, probe.name, index, probe.carried)
+        grid, coding = grid_of(plane, probe.source, probe.name, index, probe.carried)
         size = Size(max(1, base.width // d), max(1, base.height // d))
-        levels.append(Level(size, plane.tile, plane.grid, d, stored))
+        levels.append(Level(size, plane.tile, plane.grid, d, *coding))
         grids.append(grid)
     return tuple(levels), grids
 

@@ -4,14 +4,20 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
-from xml.etree.ElementTree import Element, ParseError, XMLParser, fromstring
+from typing import NoReturn
+from xml.parsers import expat
 
 # Philips-2.tiff keeps 844 kB of macro picture in it; twenty times that is no description any more.
 MAX_DOCUMENT = 16 << 20
 # A real one has a few hundred, seven deep.
 MAX_ELEMENTS = 20_000
 MAX_BARCODE = 4096
-_IMAGE_DATA = "PIM_DP_IMAGE_DATA"
+_IMAGE_DATA, _TYPE, _SPACING = "PIM_DP_IMAGE_DATA", "PIM_DP_IMAGE_TYPE", "DICOM_PIXEL_SPACING"
+_BARCODE = "PIM_DP_UFS_BARCODE"
+_KEPT = {_IMAGE_DATA, _TYPE, _SPACING, _BARCODE}
+_LEVEL = "PixelDataRepresentation"
+# Two thirds of a document are attributes that say nothing to us: written as Philips writes them, no parser need see them.
+_IDLE = re.compile(rb'<Attribute Name="(?!(?:%b)")\w+"[^<>]*>[^<]*</Attribute>\s*' % "|".join(_KEPT).encode())
 # How a JPEG begins in base64. No more than the beginning is kept of a picture that was not asked for.
 _JPEG = "/9j/"
 _BEGINNING = 64
@@ -32,6 +38,15 @@ class Image:
     spacing: tuple[float, float] | None = None
     levels: list[tuple[float, float] | None] = field(default_factory=list)
     data: str = ""
+
+    def say(self, name: str, text: str) -> None:
+        """Notes one of its attributes."""
+        if name == _TYPE:
+            self.kind = text.strip()
+        elif name == _IMAGE_DATA:
+            self.data = text
+        elif name == _SPACING:
+            self.spacing = spacing(text)
 
     @property
     def has_jpeg(self) -> bool:
@@ -54,7 +69,7 @@ class Document:
 
 def parse(stored: bytes) -> Document:
     """The document without its pictures. NotPhilips for anything else, and for any DOCTYPE."""
-    return _read(_text(_without_pictures(stored)))
+    return _read(_text(_IDLE.sub(b"", _without_pictures(stored))))
 
 
 def _text(stored: bytes) -> bytes:
@@ -114,43 +129,78 @@ def spacing(value: str) -> tuple[float, float] | None:
     return (row, column) if 0 < row < 1e3 and 0 < column < 1e3 else None
 
 
-def _tree(data: bytes) -> Element:
-    """The root element. Everything that would make a parser work for long is refused before it starts."""
-    if b"<!DOCTYPE" in data:
-        raise NotPhilips("its description has a DOCTYPE, which Philips never writes")
+def _read(data: bytes) -> Document:
+    """Everything that would make a parser work for long is refused before it starts."""
     if data.count(b"<") > 2 * MAX_ELEMENTS or data.count(b"=") > 4 * MAX_ELEMENTS:
         raise NotPhilips("its description has too many elements to be Philips's")
-    try:
-        root = fromstring(data, XMLParser(encoding="utf-8"))  # noqa: S314 - entities need a DOCTYPE
-    except ParseError as error:
-        raise NotPhilips(f"its description is not well-formed XML: {error}") from error
-    if root.tag != "DataObject" or root.get("ObjectType") != "DPUfsImport":
-        raise NotPhilips("its description is not a DPUfsImport document")
-    return root
+    return _Walk().run(data)
 
 
-def _read(data: bytes) -> Document:
-    root = _tree(data)
-    images = [_image(each) for each in root.iter("DataObject") if each.get("ObjectType") == "DPScannedImage"]
-    barcodes = (each.text or "" for each in root.iter("Attribute") if each.get("Name") == "PIM_DP_UFS_BARCODE")
-    return Document(next((barcode_text(text) for text in barcodes if 0 < len(text) <= MAX_BARCODE), ""), images)
+class _Walk:
+    """One pass over the document: of its attributes only those are kept that say something of images and barcode."""
+
+    def __init__(self) -> None:
+        self._document = Document()
+        self._parser = expat.ParserCreate("utf-8")
+        # The DataObjects around the place: type, and the image that each is or lies in.
+        self._objects: list[tuple[str, Image | None]] = []
+        self._name = ""  # of the attribute that is being read
+        self._text: list[str] = []
+
+    def run(self, data: bytes) -> Document:
+        parser = self._parser
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = _refuse
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        try:
+            parser.Parse(data, True)
+        except expat.ExpatError as error:
+            raise NotPhilips(f"its description is not well-formed XML: {error}") from error
+        finally:
+            parser.StartElementHandler = parser.EndElementHandler = None  # no cycle for the collector
+        return self._document
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag == "Attribute":
+            name = attributes.get("Name", "")
+            if name in _KEPT:
+                self._name, self._text = name, []
+                self._parser.CharacterDataHandler = self._text.append
+            return
+        kind = attributes.get("ObjectType", "")
+        if not self._objects and (tag, kind) != ("DataObject", "DPUfsImport"):
+            raise NotPhilips("its description is not a DPUfsImport document")
+        if tag == "DataObject":
+            self._objects.append((kind, self._image(kind)))
+
+    def _image(self, kind: str) -> Image | None:
+        """The image that an object of that kind begins, or the one around it."""
+        image = self._objects[-1][1] if self._objects else None
+        if kind == "DPScannedImage":
+            image = Image()
+            self._document.images.append(image)
+        elif kind == _LEVEL and image:
+            image.levels.append(None)
+        return image
+
+    def _end(self, tag: str) -> None:
+        if tag == "DataObject":
+            self._objects.pop()
+        elif tag == "Attribute" and self._name:
+            self._parser.CharacterDataHandler = None
+            self._take(self._name, "".join(self._text))
+            self._name = ""
+
+    def _take(self, name: str, text: str) -> None:
+        """An attribute of the innermost DataObject."""
+        kind, image = self._objects[-1]
+        if name == _BARCODE and not self._document.barcode and 0 < len(text) <= MAX_BARCODE:
+            self._document.barcode = barcode_text(text)
+        elif kind == _LEVEL and image and name == _SPACING:
+            image.levels[-1] = spacing(text)
+        elif kind == "DPScannedImage" and image:
+            image.say(name, text)
 
 
-def _image(scanned: Element) -> Image:
-    image = Image()
-    for attribute in scanned.iterfind("Attribute"):
-        name, text = attribute.get("Name"), attribute.text or ""
-        if name == "PIM_DP_IMAGE_TYPE":
-            image.kind = text.strip()
-        elif name == _IMAGE_DATA:
-            image.data = text
-        elif name == "DICOM_PIXEL_SPACING":
-            image.spacing = spacing(text)
-    levels = (each for each in scanned.iter("DataObject") if each.get("ObjectType") == "PixelDataRepresentation")
-    image.levels = [_level_spacing(level) for level in levels]
-    return image
-
-
-def _level_spacing(level: Element) -> tuple[float, float] | None:
-    texts = [each.text or "" for each in level.iterfind("Attribute") if each.get("Name") == "DICOM_PIXEL_SPACING"]
-    return spacing(texts[-1]) if texts else None
+def _refuse(*_: object) -> NoReturn:
+    raise NotPhilips("its description has a DOCTYPE, which Philips never writes")

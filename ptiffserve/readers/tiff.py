@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping, Set
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, cast
 
-from ptiffserve import encode
+from ptiffserve import _jpeg, encode
 from ptiffserve._ptiff import Directory, Grid, TiffError, prefix, sniff
-from ptiffserve.encode import PixelFault, Pixels
+from ptiffserve.encode import PixelFault
 from ptiffserve.errors import NotFound, TileCorrupt, TooCostly
-from ptiffserve.geometry import Box, Level, Pyramid, Size, tiles_across, whole_scale
+from ptiffserve.geometry import Box, Level, Part, Pyramid, Size, parts, tiles_across, whole_scale
+from ptiffserve.icc import labelled
+from ptiffserve.raster import Raster, paste, white
+from ptiffserve.readers.base import ALONE, Means
+from ptiffserve.readers.decoded import DecodedTiles
 from ptiffserve.sources.base import Source
 
 NEW_SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 254, 256, 257, 258, 259, 262, 270
@@ -18,12 +23,16 @@ JPEG_TABLES, IMAGE_DEPTH = 347, 32997
 
 JPEG = 7
 GRAY, RGB, YCBCR = 1, 2, 6
+# (photometric, samples) of JPEG tiles.
+COLOURS = {(GRAY, 1), (RGB, 3), (YCBCR, 3)}
+_SIDES = (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT)
 MAX_SIDE = 2**31 - 1
 MAX_TILE = 8192
 MAX_TABLES = 65536
 MAX_PICTURE = 64 << 20
-# What one region may decode before it is cut and resampled.
+# What one region may decode before it is resampled: pixels, and tiles whose bytes are read for them.
 MAX_DECODED = 100_000_000
+MAX_TILES = 4096
 # Enough of a tile to hold its frame header even behind an Exif segment.
 HEAD_BYTES = 4096
 
@@ -36,16 +45,15 @@ class Plane(NamedTuple):
     directory: Directory
     size: Size
     tile: Size
+    grid: Size
     samples: int
     photometric: int
-
-    @property
-    def grid(self) -> Size:
-        return tiles_across(self.size, self.tile)
 
 
 class TiffReader:
     """An open tiled TIFF."""
+
+    shrinks: tuple[int, ...] = (1, 2, 4, 8)  # by libjpeg's scaled transforms
 
     def __init__(
         self, source: Source, form: str, pyramid: Pyramid, grids: list[Grid], pictures: Mapping[str, Picture]
@@ -71,20 +79,49 @@ class TiffReader:
         offset, count = grid.locate(col, row)
         return grid.whole(self._source.read(offset, count), col, row) if count else b""
 
-    def pixels(self, level: int, box: Box) -> Pixels:
+    def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
         tile = self.pyramid.levels[level].tile
-        first_col, first_row = box.x // tile.width, box.y // tile.height
-        across = (box.x + box.width - 1) // tile.width - first_col + 1
-        down = (box.y + box.height - 1) // tile.height - first_row + 1
-        if across * down * tile.width * tile.height > MAX_DECODED:
-            raise TooCostly("the region needs too many pixels to be decoded")
-        tiles = [self._decoded(level, first_col + i % across, first_row + i // across) for i in range(across * down)]
-        inner = Box(box.x - first_col * tile.width, box.y - first_row * tile.height, box.width, box.height)
-        return encode.cut(encode.mosaic(tiles, across), inner)
+        touched = list(parts(box, Size(tile.width // shrink, tile.height // shrink)))
+        if len(touched) > MAX_TILES or box.width * box.height > MAX_DECODED:
+            raise TooCostly("the region needs too many tiles or pixels to be decoded")
+        picture = white(Size(box.width, box.height))
+        means.run(lambda part: self._paint(level, shrink, part, picture, means.decoded), touched)
+        if self.file and self.file.changed():
+            raise self.grids[level].changed()
+        return picture
 
-    def _decoded(self, level: int, col: int, row: int) -> Pixels:
-        data = self.tile(level, col, row)
-        return encode.decode(data) if data else encode.canvas(self.pyramid.levels[level].tile)
+    def _paint(self, level: int, shrink: int, part: Part, picture: Raster, decoded: DecodedTiles) -> None:
+        key = self._source.fingerprint(), level, part.col, part.row, shrink
+        whole = decoded.get(key)
+        if whole is None and decoded.again(key):
+            tile = self.pyramid.levels[level].tile
+            side = Size(tile.width // shrink, tile.height // shrink)
+            whole = white(side)
+            self._decode(level, shrink, Part(part.col, part.row, Box(0, 0, side.width, side.height), 0, 0), whole)
+            decoded.put(key, whole)
+        if whole is None:
+            self._decode(level, shrink, part, picture)
+        else:
+            paste(whole, part, picture)
+
+    def _decode(self, level: int, shrink: int, part: Part, picture: Raster) -> None:
+        """Draws the part of a tile; leaves it white where the tile is sparse."""
+        data = self.tile(level, part.col, part.row)
+        if not data:
+            return
+        tile, box, stride = self.pyramid.levels[level].tile, part.box, 3 * picture.width
+        try:
+            _jpeg.decode(
+                data,
+                (tile.width, tile.height),
+                (box.x, box.y, box.width, box.height),
+                picture.data,
+                at=part.y * stride + 3 * part.x,
+                stride=stride,
+                shrink=shrink,
+            )
+        except _jpeg.JpegError as error:
+            raise self.grids[level].corrupt(part.col, part.row, str(error)) from error
 
     def associated(self) -> tuple[str, ...]:
         return tuple(self._pictures)
@@ -104,52 +141,72 @@ def plane_of(directory: Directory) -> Plane:
     plane = plane_of_any(directory)
     if (compression := directory.first(COMPRESSION, 1)) != JPEG:
         raise TiffError(f"directory {directory.index} has compression {compression}, not JPEG")
-    check_samples(plane, {(GRAY, 1), (RGB, 3), (YCBCR, 3)})
+    check_samples(plane, COLOURS)
     return plane
 
 
 def plane_of_any(directory: Directory) -> Plane:
     """The directory as tiles of any coding. TiffError where its sizes cannot be."""
-    size = Size(_needed(directory, WIDTH), _needed(directory, HEIGHT))
-    tile = Size(_needed(directory, TILE_WIDTH), _needed(directory, TILE_HEIGHT))
-    if not (0 < size.width <= MAX_SIDE and 0 < size.height <= MAX_SIDE):
-        raise TiffError(f"directory {directory.index} is {size.width} x {size.height} pixels")
-    if any(side % 16 or not 0 < side <= MAX_TILE for side in (tile.width, tile.height)):
-        raise TiffError(f"directory {directory.index} has tiles of {tile.width} x {tile.height} pixels")
-    return Plane(directory, size, tile, directory.first(SAMPLES, 1) or 0, directory.first(PHOTOMETRIC, -1) or 0)
-
-
-def _needed(directory: Directory, tag: int) -> int:
-    value = directory.first(tag)
-    if value is None:
-        raise TiffError(f"directory {directory.index} lacks tag {tag}")
-    return value
+    sides = directory.firsts(_SIDES)
+    for tag, side in zip(_SIDES, sides, strict=True):
+        if side is None:
+            raise TiffError(f"directory {directory.index} lacks tag {tag}")
+    width, height, tile_width, tile_height = cast(list[int], sides)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise TiffError(f"directory {directory.index} is {width} x {height} pixels")
+    if tile_width % 16 or tile_height % 16 or not (0 < tile_width <= MAX_TILE and 0 < tile_height <= MAX_TILE):
+        raise TiffError(f"directory {directory.index} has tiles of {tile_width} x {tile_height} pixels")
+    size, tile = Size(width, height), Size(tile_width, tile_height)
+    samples, photometric = directory.first(SAMPLES, 1) or 0, directory.first(PHOTOMETRIC, -1) or 0
+    return Plane(directory, size, tile, tiles_across(size, tile), samples, photometric)
 
 
 def check_samples(plane: Plane, colours: Set[tuple[int, int]]) -> None:
     """8 bits, interleaved, one of the (photometric, samples) that come out right. TiffError says which it is not."""
     directory = plane.directory
-    where = f"directory {directory.index}"
-    if (plane.photometric, plane.samples) not in colours:
-        raise TiffError(f"{where} has photometric interpretation {plane.photometric} with {plane.samples} samples")
     bits = directory.ints(BITS, 8) or (1,)
-    if set(bits) != {8} or len(bits) < plane.samples:
-        raise TiffError(f"{where} has {bits} bits per sample")
-    if directory.first(PLANAR, 1) != 1:
-        raise TiffError(f"{where} keeps its samples in separate planes")
+    if (plane.photometric, plane.samples) not in colours:
+        fault = f"photometric interpretation {plane.photometric} with {plane.samples} samples"
+    elif any(number != 8 for number in bits) or len(bits) < plane.samples:
+        fault = f"{bits} bits per sample"
+    elif directory.first(PLANAR, 1) != 1:
+        fault = "its samples in separate planes"
+    else:
+        return
+    raise TiffError(f"directory {directory.index} has {fault}")
 
 
-def grid_of(plane: Plane, source: Source, name: str, level: int, profile: bytes = b"") -> tuple[Grid, str]:
-    """The level's tile table, ready to serve, and the format its tiles can be sent in as stored ("" if in none).
+class Coding(NamedTuple):
+    """What can be done with a level's tiles as they are stored; as the fields of Level."""
+
+    stored: str = "jpg"
+    unit: Size = Size(0, 0)
+    luma: bool = False
+
+
+def grid_of(plane: Plane, source: Source, name: str, level: int, profile: bytes = b"") -> tuple[Grid, Coding]:
+    """The level's tile table, ready to serve, and how its tiles are coded, going by the first that is stored.
 
     `profile`: the ICC profile that they are sent with, b"" for none.
     """
     grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
     frame = _first_frame(grid, source)
-    grid.expect(_head(plane, frame, profile), plane.tile.width, plane.tile.height, plane.samples)
+    grid.expect(labelled(_head(plane, frame), profile), plane.tile.width, plane.tile.height, plane.samples)
+    return grid, _coding(plane, frame)
+
+
+def _coding(plane: Plane, frame: tuple[int, bytes, bytes] | None) -> Coding:
+    if frame is None or frame[0] != plane.samples:
+        return Coding()
+    components, _, sampling = frame
     # Browsers differ on RGB with subsampled components, and libjpeg never writes it (iipsrv re-encodes it too).
-    subsampled_rgb = plane.photometric == RGB and frame is not None and len(set(frame[2])) > 1
-    return grid, "" if subsampled_rgb else "jpg"
+    if plane.photometric == RGB and len(set(sampling)) > 1:
+        return Coding("")
+    across, down = max(each >> 4 for each in sampling), max(each & 15 for each in sampling)
+    unit = Size(8 * across, 8 * down) if components > 1 else Size(8, 8)
+    if not across or not down or plane.tile.width % unit.width or plane.tile.height % unit.height:
+        unit = Size(0, 0)
+    return Coding("jpg", unit, plane.photometric != RGB)
 
 
 def _first_frame(grid: Grid, source: Source) -> tuple[int, bytes, bytes] | None:
@@ -160,22 +217,24 @@ def _first_frame(grid: Grid, source: Source) -> tuple[int, bytes, bytes] | None:
     return sniff(source.read(offset, min(count, HEAD_BYTES)))
 
 
-def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None, profile: bytes) -> bytes:
+def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None) -> bytes:
     """The prefix of the level's tiles. The photometric tag decides colour: Aperio writes RGB and no marker."""
     tables = plane.directory.blob(JPEG_TABLES, MAX_TABLES) if JPEG_TABLES in plane.directory else None
     transform = 0 if plane.photometric == RGB else None
     if plane.photometric == YCBCR and frame is not None and frame[1] == b"RGB":
         transform = 1
     try:
-        return prefix(tables, transform, profile)
+        return _prefix(tables, transform)
     except ValueError as error:
         raise TiffError(f"directory {plane.directory.index}: {error}") from error
 
 
-def level_of(plane: Plane, base: Size, stored: str, size: Size | None = None) -> Level:
-    """The level a plane gives; `size` where the true size is not the one in the tags."""
-    true = size or plane.size
-    return Level(true, plane.tile, plane.grid, whole_scale(base, true), stored)
+# The levels of a slide have the same tables, and so have most slides of a scanner.
+_prefix = lru_cache(maxsize=256)(prefix)
+
+
+def level_of(plane: Plane, base: Size, coding: Coding) -> Level:
+    return Level(plane.size, plane.tile, plane.grid, whole_scale(base, plane.size), *coding)
 
 
 def strip_picture(directory: Directory, source: Source, name: str) -> bytes:

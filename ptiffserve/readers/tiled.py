@@ -25,6 +25,7 @@ from ptiffserve.readers.tiff import (
     X_RESOLUTION,
     Y_RESOLUTION,
     YCBCR,
+    Coding,
     Picture,
     Plane,
     TiffReader,
@@ -85,12 +86,12 @@ def _reader(
     size, source = planes[0].size, probe.source
     if planes[0].directory.first(COMPRESSION, 1) == JPEG:
         tables = [grid_of(plane, source, probe.name, i, probe.carried) for i, plane in enumerate(planes)]
-        levels = tuple(level_of(plane, size, stored) for plane, (_, stored) in zip(planes, tables, strict=True))
+        levels = tuple(level_of(plane, size, coding) for plane, (_, coding) in zip(planes, tables, strict=True))
         return TiffReader(source, "tiled", Pyramid(levels, mpp), [grid for grid, _ in tables], pictures)
     where = {directory.offset: (directory.index, -1) for directory in probe.directories}
     where |= {directory.offset: (0, i) for i, directory in enumerate(subs)}
     pages = [page_of(plane, where[plane.directory.offset], source, probe.name, i) for i, plane in enumerate(planes)]
-    pyramid = Pyramid(tuple(level_of(plane, size, "") for plane in planes), mpp)
+    pyramid = Pyramid(tuple(level_of(plane, size, Coding("")) for plane in planes), mpp)
     return PageReader(source, probe.name, pyramid, pages, pictures)
 
 

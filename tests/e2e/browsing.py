@@ -33,6 +33,12 @@ class Site:
     def slide(self, path: str = TISSUE) -> dict[str, Any]:
         return self.slides()[path]
 
+    def remove(self, path: Path) -> None:
+        """Removes a slide, and waits: the next page, told of it just before the server misses it, would ask in vain."""
+        path.unlink()
+        name = str(path.relative_to(self.folder))
+        self.until(lambda slides: name not in slides or slides[name]["state"] == "missing")
+
     def until(self, wanted: Callable[[dict[str, dict[str, Any]]], bool]) -> None:
         for _ in range(300):
             if wanted(self.slides()):

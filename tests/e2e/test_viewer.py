@@ -171,7 +171,7 @@ def test_gallery_follows_the_folder(site: Site, samples: Path, open_page: OpenPa
     try:
         expect(page.locator(".card", has_text=added.name)).to_be_visible()
     finally:
-        added.unlink()
+        site.remove(added)
     heard.nothing_wrong()
 
 
@@ -535,7 +535,7 @@ def test_replaced_slide_is_said(site: Site, samples: Path, open_page: OpenPage) 
             == (site.slide()["width"])
         )
     finally:
-        path.unlink()
+        site.remove(path)
 
 
 # Phones

@@ -1,0 +1,129 @@
+/* A separable filter, one row of the answer at a time: rows of the picture are summed into one row of floats, which stays in the
+ * processor's first cache, and that row is filtered along. Weights of taps past the edge are shared among those inside. */
+#include "resample.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { LOBES = 3, BANDS = 3 };
+
+/* The loops below are written so that the compiler makes vectors of them: wide ones where the processor has them. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#define WIDE __attribute__((target_clones("avx2,fma", "default")))
+#else
+#define WIDE
+#endif
+
+/* For each pixel of the answer, which pixels of one axis it is made of. */
+typedef struct {
+    size_t *first, *count;
+    float *weights; /* `most` for each pixel */
+    size_t most;
+} taps;
+
+static double lanczos(double x)
+{
+    if (x == 0)
+        return 1;
+    if (fabs(x) >= LOBES)
+        return 0;
+    return LOBES * sin(M_PI * x) * sin(M_PI * x / LOBES) / (M_PI * M_PI * x * x);
+}
+
+static size_t within(double at, size_t most)
+{
+    return at <= 0 ? 0 : at >= (double)most ? most : (size_t)at;
+}
+
+/* The weights of one pixel, whose middle lies at `middle` of `side` pixels; `stretch` widens the filter. */
+static void taps_fill(taps *out, size_t pixel, double middle, double stretch, size_t side)
+{
+    size_t first = within(middle - LOBES * stretch + 0.5, side - 1);
+    size_t end = within(middle + LOBES * stretch + 0.5, side);
+    if (end <= first)
+        end = first + 1;
+    float *weights = out->weights + pixel * out->most;
+    double sum = 0;
+    for (size_t i = first; i < end; i++)
+        sum += weights[i - first] = (float)lanczos(((double)i + 0.5 - middle) / stretch);
+    if (fabs(sum) < 1e-3) { /* wholly past the edge: its nearest pixel */
+        weights[0] = 1;
+        end = first + 1;
+        sum = 1;
+    }
+    for (size_t i = first; i < end; i++)
+        weights[i - first] /= (float)sum;
+    out->first[pixel] = first;
+    out->count[pixel] = end - first;
+}
+
+static int taps_make(taps *out, double start, double extent, size_t side, size_t pixels)
+{
+    double scale = extent / (double)pixels, stretch = scale > 1 ? scale : 1;
+    double most = 2 * LOBES * stretch + 2;
+    out->most = most < (double)side ? (size_t)most : side;
+    out->first = malloc(pixels * sizeof *out->first);
+    out->count = malloc(pixels * sizeof *out->count);
+    out->weights = malloc(pixels * out->most * sizeof *out->weights);
+    if (out->first == NULL || out->count == NULL || out->weights == NULL)
+        return -1;
+    for (size_t i = 0; i < pixels; i++)
+        taps_fill(out, i, start + ((double)i + 0.5) * scale, stretch, side);
+    return 0;
+}
+
+static void taps_free(taps *out)
+{
+    free(out->first);
+    free(out->count);
+    free(out->weights);
+}
+
+WIDE static void add_row(float *restrict sum, const uint8_t *restrict row, size_t samples, float weight)
+{
+    for (size_t i = 0; i < samples; i++)
+        sum[i] += weight * (float)row[i];
+}
+
+/* `row` has one sample more than its pixels: four are read at once, of which three count. */
+WIDE static void filter_row(const taps *across, const float *restrict row, uint8_t *restrict out, size_t width)
+{
+    for (size_t x = 0; x < width; x++) {
+        const float *from = row + BANDS * across->first[x];
+        const float *weights = across->weights + x * across->most;
+        float sum[BANDS + 1] = {0};
+        for (size_t k = 0; k < across->count[x]; k++)
+            for (size_t band = 0; band <= BANDS; band++)
+                sum[band] += weights[k] * from[BANDS * k + band];
+        for (size_t band = 0; band < BANDS; band++) {
+            float value = sum[band] + 0.5f;
+            out[BANDS * x + band] = value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)value;
+        }
+    }
+}
+
+static void filter(const picture *from, const taps *across, const taps *down, float *row, uint8_t *out, size_t width, size_t height)
+{
+    size_t samples = BANDS * from->width;
+    for (size_t y = 0; y < height; y++) {
+        for (size_t i = 0; i <= samples; i++)
+            row[i] = 0;
+        for (size_t k = 0; k < down->count[y]; k++)
+            add_row(row, from->pixels + (down->first[y] + k) * samples, samples, down->weights[y * down->most + k]);
+        filter_row(across, row, out + y * BANDS * width, width);
+    }
+}
+
+int resample(const picture *from, const window *part, uint8_t *out, size_t width, size_t height)
+{
+    taps across = {0}, down = {0};
+    float *row = malloc((BANDS * from->width + 1) * sizeof *row);
+    int failed = row == NULL || taps_make(&across, part->x, part->width, from->width, width) ||
+                 taps_make(&down, part->y, part->height, from->height, height);
+    if (!failed)
+        filter(from, &across, &down, row, out, width, height);
+    taps_free(&across);
+    taps_free(&down);
+    free(row);
+    return failed ? -1 : 0;
+}

@@ -1,0 +1,52 @@
+"""Decoded tiles, so that neighbouring regions do not decode the same tile twice. Holds pixels; decodes nothing."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+
+from ptiffserve.raster import Raster
+
+# Tiles that were wanted once and may be wanted again, by key only.
+MAX_SEEN = 4096
+
+
+class DecodedTiles:
+    """Whole tiles as pixels, least recently used first, bounded by bytes; for all slides and threads.
+
+    A region takes a window of each tile, which costs less than the tile. So a tile is worth keeping once it is wanted again.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self._nbytes = nbytes
+        self._held = 0
+        self._tiles: OrderedDict[Hashable, Raster] = OrderedDict()
+        self._seen: OrderedDict[Hashable, None] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable) -> Raster | None:
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile is not None:
+                self._tiles.move_to_end(key)
+            return tile
+
+    def again(self, key: Hashable) -> bool:
+        """Notes that a tile is wanted; whether it was before, lately."""
+        with self._lock:
+            if self._seen.pop(key, self) is None:
+                return True
+            self._seen[key] = None
+            if len(self._seen) > MAX_SEEN:
+                self._seen.popitem(last=False)
+            return False
+
+    def put(self, key: Hashable, tile: Raster) -> None:
+        """Keeps a tile that nobody will change, unless it is larger than everything that may be kept."""
+        size = len(tile.data)
+        with self._lock:
+            if key in self._tiles or size > self._nbytes:
+                return
+            self._tiles[key] = tile
+            self._held += size
+            while self._held > self._nbytes:
+                self._held -= len(self._tiles.popitem(last=False)[1].data)
