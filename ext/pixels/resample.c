@@ -40,21 +40,20 @@ static void taps_fill(taps *out, size_t pixel, double middle, double stretch, si
 {
     size_t first = within(middle - LOBES * stretch + 0.5, side - 1);
     size_t end = within(middle + LOBES * stretch + 0.5, side);
-    if (end <= first)
-        end = first + 1;
     float *weights = out->weights + pixel * out->most;
     double sum = 0;
     for (size_t i = first; i < end; i++)
         sum += weights[i - first] = (float)lanczos(((double)i + 0.5 - middle) / stretch);
-    if (fabs(sum) < 1e-3) { /* wholly past the edge: its nearest pixel */
-        weights[0] = 1;
-        end = first + 1;
-        sum = 1;
-    }
     for (size_t i = first; i < end; i++)
         weights[i - first] /= (float)sum;
     out->first[pixel] = first;
     out->count[pixel] = end - first;
+}
+
+/* A pixel that lies past the picture's edge is taken from the edge. */
+static double onto(double middle, size_t side)
+{
+    return middle < 0 ? 0 : middle > (double)side ? (double)side : middle;
 }
 
 static int taps_make(taps *out, double start, double extent, size_t side, size_t pixels)
@@ -68,7 +67,7 @@ static int taps_make(taps *out, double start, double extent, size_t side, size_t
     if (out->first == NULL || out->count == NULL || out->weights == NULL)
         return -1;
     for (size_t i = 0; i < pixels; i++)
-        taps_fill(out, i, start + ((double)i + 0.5) * scale, stretch, side);
+        taps_fill(out, i, onto(start + ((double)i + 0.5) * scale, side), stretch, side);
     return 0;
 }
 
