@@ -13,7 +13,7 @@ from ptiffserve.slide import Slide, edition
 Lane = Literal["stored", "blank", "lossless", "render"]
 
 # Part of every ETag of a picture that we encode: raise it when the same view gives other bytes than before.
-ENCODER = 2
+ENCODER = 3
 # Of what a view shows that is not the slide, unless it is asked for otherwise. RRGGBB.
 WHITE = "ffffff"
 

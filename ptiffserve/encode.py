@@ -6,6 +6,7 @@ libvips's pictures are lazy until `encode` or `settled` runs them; a damaged inp
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from math import ceil, cos, radians, sin
 from typing import Any
 
 import pyvips
@@ -196,9 +197,27 @@ def turned(picture: Picture, turn: float, mirror: bool, background: str = "fffff
     made = image(picture).fliphor() if mirror else image(picture)
     quarter = {0.0: "d0", 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn)
     if quarter is None:
-        colour = [*_rgb(background), 0] if clear else _rgb(background)
-        return (made.addalpha() if clear else made).copy_memory().rotate(turn, background=colour)
+        made, colour = (made.addalpha(), [*_rgb(background), 0]) if clear else (made, _rgb(background))
+        return _rotated(made.copy_memory(), radians(turn), colour)
     return made.copy_memory().rot(quarter) if turn else made
+
+
+def _rotated(image: Pixels, angle: float, background: list[int]) -> Pixels:
+    """Around its centre, on a canvas that holds all of it. libvips' own rotate turns around the first pixel and cuts one
+    row or column off where that comes to lie last."""
+    c, s = cos(angle), sin(angle)
+    w, h = image.width, image.height
+    wide, high = (ceil(side - 1e-6) for side in (w * abs(c) + h * abs(s), w * abs(s) + h * abs(c)))
+    return image.affine(
+        [c, -s, s, c],
+        idx=(1 - w) / 2,
+        idy=(1 - h) / 2,
+        odx=(wide - 1) / 2,
+        ody=(high - 1) / 2,
+        oarea=[0, 0, wide, high],
+        interpolate=pyvips.Interpolate.new("bicubic"),
+        background=background,
+    )
 
 
 def toned(picture: Picture, quality: str) -> Picture:
