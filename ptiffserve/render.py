@@ -27,7 +27,9 @@ def view(asked: View, reader: Reader, means: Means) -> Blob:
     bitonal = asked.quality == "bitonal"
     clear = asked.format in encode.CLEAR and asked.background == WHITE and not bitonal
     picture = encode.turned(_scaled(asked, reader, means), asked.turn, asked.mirror, asked.background, clear)
-    data = encode.encode(encode.toned(picture, asked.quality), asked.format, asked.strength, bitonal)
+    # A profile of red, green and blue says nothing of a gray.
+    profile = reader.profile if asked.quality == "color" else b""
+    data = encode.encode(encode.toned(picture, asked.quality), asked.format, asked.strength, bitonal, profile)
     return Blob(data, media_type, "render")
 
 
@@ -55,7 +57,8 @@ def _lossless(asked: View, reader: Reader) -> Blob | None:
         return None
     except _jpeg.JpegError as error:
         raise TileCorrupt(asked.slide.key, f"tiles of level {asked.level} from {_name(touched[0])}: {error}") from error
-    return Blob(data, JPEG, "lossless")
+    profile = reader.profile if asked.quality == "color" else b""
+    return Blob(encode.with_profile(data, profile), JPEG, "lossless")
 
 
 def _name(part: Part) -> str:

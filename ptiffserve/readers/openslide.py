@@ -11,6 +11,7 @@ from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorru
 from ptiffserve.geometry import Box, Level, Pyramid, Size, tiles_across, whole_scale
 from ptiffserve.raster import Raster
 from ptiffserve.readers.base import ALONE, Means, Probe, Reader
+from ptiffserve.readers.colour import usable
 from ptiffserve.readers.openslide_pool import Failed, pool
 from ptiffserve.readers.tiff import MAX_DECODED, MAX_PICTURE, MAX_SIDE, positive
 from ptiffserve.slide import Fingerprint, tag
@@ -58,9 +59,10 @@ class OpenSlideReader:
         self._source = source
         self._name = name
         try:
-            said, _ = self._ask(what="describe")
+            said, profile = self._ask(what="describe")
         except TileCorrupt as error:
             raise SlideUnreadable(name, error.reason) from error
+        self.profile = usable(profile)
         properties = said["properties"]
         self.pyramid = _pyramid(said["sizes"], properties, name)
         self.barcode: str = properties.get("openslide.barcode", "")

@@ -72,6 +72,7 @@ class PageReader:
         self.pyramid = pyramid
         self.barcode = ""
         self.fault = ""
+        self.profile = b""
         self.nbytes = sum(page.grid.nbytes() for page in pages)
         self._source = source
         self._name = name

@@ -61,6 +61,7 @@ class TiffReader:
         self.pyramid = pyramid
         self.barcode = ""
         self.fault = ""
+        self.profile = b""
         self.nbytes = sum(grid.nbytes() for grid in grids)
         self._source = source
         self.file = source.file
@@ -182,11 +183,14 @@ class Coding(NamedTuple):
     luma: bool = False
 
 
-def grid_of(plane: Plane, source: Source, name: str, level: int) -> tuple[Grid, Coding]:
-    """The level's tile table, ready to serve, and how its tiles are coded, going by the first that is stored."""
+def grid_of(plane: Plane, source: Source, name: str, level: int, profile: bytes = b"") -> tuple[Grid, Coding]:
+    """The level's tile table, ready to serve, and how its tiles are coded, going by the first that is stored.
+
+    `profile`: the ICC profile that they are sent with, b"" for none.
+    """
     grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
     frame = _first_frame(grid, source)
-    grid.expect(_head(plane, frame), plane.tile.width, plane.tile.height, plane.samples)
+    grid.expect(_head(plane, frame, profile), plane.tile.width, plane.tile.height, plane.samples)
     return grid, _coding(plane, frame)
 
 
@@ -212,14 +216,14 @@ def _first_frame(grid: Grid, source: Source) -> tuple[int, bytes, bytes] | None:
     return sniff(source.read(offset, min(count, HEAD_BYTES)))
 
 
-def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None) -> bytes:
+def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None, profile: bytes) -> bytes:
     """The prefix of the level's tiles. The photometric tag decides colour: Aperio writes RGB and no marker."""
     tables = plane.directory.blob(JPEG_TABLES, MAX_TABLES) if JPEG_TABLES in plane.directory else None
     transform = 0 if plane.photometric == RGB else None
     if plane.photometric == YCBCR and frame is not None and frame[1] == b"RGB":
         transform = 1
     try:
-        return _prefix(tables, transform)
+        return prefix(tables, transform, profile) if profile else _prefix(tables, transform)
     except ValueError as error:
         raise TiffError(f"directory {plane.directory.index}: {error}") from error
 
