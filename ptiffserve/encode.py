@@ -10,8 +10,7 @@ from typing import Any
 
 import pyvips
 
-from ptiffserve import _jpeg, pdf
-from ptiffserve._ptiff import profile_segments
+from ptiffserve import _jpeg, icc, pdf
 from ptiffserve.errors import Malformed, UnsupportedFormat
 from ptiffserve.geometry import Box, Size
 from ptiffserve.raster import Raster, white
@@ -153,10 +152,7 @@ def reason(fault: Exception) -> str:
 
 
 def flat(image: Pixels) -> Pixels:
-    """8-bit sRGB, three bands, transparency over white. No profile: whose colours they are, the reader knows."""
-    if image.get_typeof("icc-profile-data"):
-        image = image.copy()
-        image.remove("icc-profile-data")
+    """8-bit sRGB, three bands, transparency over white."""
     if image.hasalpha():
         image = image.flatten(background=WHITE)
     if image.interpretation != "srgb" or image.bands != 3:
@@ -220,47 +216,35 @@ def toned(picture: Picture, quality: str) -> Picture:
 
 
 def encode(picture: Picture, form: str, strength: int = 0, bitonal: bool = False, profile: bytes = b"") -> bytes:
-    """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one.
-
-    `bitonal`: it is black and white only, and stays so where the format can. `profile`: the ICC profile of its three bands,
-    which goes along where the format and libvips know how.
-    """
+    """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one. `bitonal`: it is
+    black and white only, and stays so where the format can. `profile`: the ICC profile of its three bands, which goes along
+    where format and libvips know how."""
     media_type(form)
     if form == "jpg":
         pixels = settled(picture)
         quality = strength or JPEG_QUALITY
-        size, bands = (pixels.width, pixels.height), pixels.bands
-        return _jpeg.encode(pixels.data, *size, bands=bands, quality=quality, icc=profile)
+        data = _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=quality)
+        return icc.labelled(data, profile)
     if form == "pdf":
         return _page(picture, strength, bitonal, profile)
     _, operation, options = _SAVERS[form]
     more = _BITONAL.get(form, {}) if bitonal else {"Q": strength} if strength and "Q" in options else {}
-    made = image(picture)
     if profile and form in _PROFILED:
-        made, more = _labelled(made, profile), more | {"strip": False}
-    data: bytes = getattr(made, operation)(**options | more)
-    return data
+        picture, more = _labelled(picture, profile), {**more, "strip": False}
+    made: bytes = getattr(image(picture), operation)(**options | more)
+    return made
 
 
-def with_profile(data: bytes, profile: bytes) -> bytes:
-    """A JPEG that says whose colours it has: behind APP0 and APP14, which some decoders want first."""
-    at = 2
-    while data[at : at + 2] in (b"\xff\xe0", b"\xff\xee"):
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return data[:at] + profile_segments(profile) + data[at:] if profile else data
-
-
-def _labelled(made: Pixels, profile: bytes) -> Pixels:
+def _labelled(picture: Picture, profile: bytes) -> Pixels:
     """The picture with that profile and nothing else beside its pixels: no name that its file said."""
-    bare = pyvips.Image.new_from_memory(made.write_to_memory(), made.width, made.height, made.bands, "uchar")
-    bare = bare.copy(interpretation="srgb")
-    bare.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    return bare
+    made = image(settled(picture)).copy(interpretation="srgb")
+    made.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return made
 
 
 def to_srgb(raster: Raster, profile: bytes) -> Raster:
-    """Pixels in the colours of an ICC profile, as sRGB; unchanged where lcms cannot read that."""
-    return settled(_labelled(image(raster), profile).icc_transform("srgb", embedded=True, intent="perceptual"))
+    """RGB in the colours of an ICC profile as sRGB; unchanged where lcms cannot read that."""
+    return settled(_labelled(raster, profile).icc_transform("srgb", embedded=True, intent="perceptual"))
 
 
 def _page(picture: Picture, strength: int, bitonal: bool, profile: bytes) -> bytes:

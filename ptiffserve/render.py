@@ -8,6 +8,7 @@ from ptiffserve.address import WHITE, Associated, Blob, View, level_box
 from ptiffserve.encode import Picture
 from ptiffserve.errors import TileCorrupt
 from ptiffserve.geometry import Box, Part, Pyramid, Size, best_level, clip, downsample, fit, parts, scaled, window
+from ptiffserve.icc import labelled
 from ptiffserve.raster import Raster, resample
 from ptiffserve.readers.base import Means, Reader
 
@@ -27,9 +28,9 @@ def view(asked: View, reader: Reader, means: Means) -> Blob:
     bitonal = asked.quality == "bitonal"
     clear = asked.format in encode.CLEAR and asked.background == WHITE and not bitonal
     picture = encode.turned(_scaled(asked, reader, means), asked.turn, asked.mirror, asked.background, clear)
-    # A profile of red, green and blue says nothing of a gray.
-    profile = reader.profile if asked.quality == "color" else b""
-    data = encode.encode(encode.toned(picture, asked.quality), asked.format, asked.strength, bitonal, profile)
+    data = encode.encode(
+        encode.toned(picture, asked.quality), asked.format, asked.strength, bitonal, _profile(asked, reader)
+    )
     return Blob(data, media_type, "render")
 
 
@@ -57,8 +58,12 @@ def _lossless(asked: View, reader: Reader) -> Blob | None:
         return None
     except _jpeg.JpegError as error:
         raise TileCorrupt(asked.slide.key, f"tiles of level {asked.level} from {_name(touched[0])}: {error}") from error
-    profile = reader.profile if asked.quality == "color" else b""
-    return Blob(encode.with_profile(data, profile), JPEG, "lossless")
+    return Blob(labelled(data, _profile(asked, reader)), JPEG, "lossless")
+
+
+def _profile(asked: View, reader: Reader) -> bytes:
+    """A profile of red, green and blue says nothing of a gray."""
+    return reader.profile if asked.quality == "color" else b""
 
 
 def _name(part: Part) -> str:

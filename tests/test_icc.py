@@ -18,8 +18,8 @@ from ptiffserve.app import create_app
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.config import Catalogue, Config, Store
 from ptiffserve.geometry import Box
+from ptiffserve.icc import usable
 from ptiffserve.readers import open_slide
-from ptiffserve.readers.colour import usable
 from ptiffserve.readers.openslide import OpenSlideReader
 from ptiffserve.slide import Icc
 from ptiffserve.sources.file import FileSource

@@ -18,9 +18,6 @@ cdef enum Marker:
 cdef bytes APP14 = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
 
-# What an APP2 segment holds of a profile behind its length, its name and two numbers.
-cdef int MAX_PART = 65535 - 16
-
 # As libjpeg-turbo's fuzzers: nothing honest has more, and each may cost a decoder a whole picture's work.
 cdef int MAX_SCANS = 100
 
@@ -273,23 +270,14 @@ cdef bytes read_tables(bytes tables):
     raise ValueError("JPEGTables is cut off")
 
 
-def profile_segments(bytes profile not None) -> bytes:
-    """An ICC profile as the APP2 segments of a JPEG, as many as it takes (ICC.1:2010, B.4). b"" for b""."""
-    parts = [profile[at:at + MAX_PART] for at in range(0, len(profile), MAX_PART)]
-    return b"".join(
-        b"\xff\xe2" + (16 + len(part)).to_bytes(2, "big") + b"ICC_PROFILE\0" + bytes([number, len(parts)]) + part
-        for number, part in enumerate(parts, 1)
-    )
-
-
-def prefix(tables, transform=None, bytes profile=b"") -> bytes:
-    """What goes before a tile's bytes in place of its SOI: SOI, APP14 if a colour transform must be said, profile, tables.
+def prefix(tables, transform=None) -> bytes:
+    """What goes before a tile's bytes in place of its SOI: SOI, APP14 if a colour transform must be said, tables.
 
     `tables`: the value of tag 347, or None where tiles bring their own. `transform`: 0 for RGB, 1 for YCbCr, None to
-    say nothing. `profile`: ICC, of at most 255 * 65519 bytes, b"" for none. ValueError for tables that are cut off, malformed, or hold anything but tables.
+    say nothing. ValueError for tables that are cut off, malformed, or hold anything but tables.
     """
     adobe = b"" if transform is None else APP14 + bytes([transform])
-    head = b"\xff\xd8" + adobe + profile_segments(profile) + (read_tables(tables) if tables is not None else b"")
+    head = b"\xff\xd8" + adobe + (read_tables(tables) if tables is not None else b"")
     tables_in(head)
     return head
 

@@ -33,9 +33,9 @@ ALONE = Means(in_turn, DecodedTiles(0))
 class Reader(Protocol):
     """An open slide. Safe to use from many threads at once.
 
-    `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds. `profile`: the ICC
-    profile (RGB) of its stored tiles and pixels, which stored tiles carry already, b"" for none or sRGB. `shrinks`: the
-    factors by which it can decode a level smaller than it is at less than the cost of the whole.
+    `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds. `shrinks`: the
+    factors by which it can decode a level smaller than it is at less than the cost of the whole. `profile`: the ICC profile
+    (RGB) of its pixels, which stored tiles carry already; b"" for none, or sRGB.
     """
 
     format: str

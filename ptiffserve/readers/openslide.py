@@ -9,9 +9,9 @@ from typing import Any
 from ptiffserve import encode
 from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt, TooCostly
 from ptiffserve.geometry import Box, Level, Pyramid, Size, tiles_across, whole_scale
+from ptiffserve.icc import usable
 from ptiffserve.raster import Raster
 from ptiffserve.readers.base import ALONE, Means, Probe, Reader
-from ptiffserve.readers.colour import usable
 from ptiffserve.readers.openslide_pool import Failed, pool
 from ptiffserve.readers.tiff import MAX_DECODED, MAX_PICTURE, MAX_SIDE, positive
 from ptiffserve.slide import Fingerprint, tag

@@ -10,6 +10,7 @@ from ptiffserve._ptiff import Directory, Grid, TiffError, prefix, sniff
 from ptiffserve.encode import PixelFault
 from ptiffserve.errors import NotFound, TileCorrupt, TooCostly
 from ptiffserve.geometry import Box, Level, Part, Pyramid, Size, parts, tiles_across, whole_scale
+from ptiffserve.icc import labelled
 from ptiffserve.raster import Raster, paste, white
 from ptiffserve.readers.base import ALONE, Means
 from ptiffserve.readers.decoded import DecodedTiles
@@ -190,7 +191,7 @@ def grid_of(plane: Plane, source: Source, name: str, level: int, profile: bytes 
     """
     grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
     frame = _first_frame(grid, source)
-    grid.expect(_head(plane, frame, profile), plane.tile.width, plane.tile.height, plane.samples)
+    grid.expect(labelled(_head(plane, frame), profile), plane.tile.width, plane.tile.height, plane.samples)
     return grid, _coding(plane, frame)
 
 
@@ -216,14 +217,14 @@ def _first_frame(grid: Grid, source: Source) -> tuple[int, bytes, bytes] | None:
     return sniff(source.read(offset, min(count, HEAD_BYTES)))
 
 
-def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None, profile: bytes) -> bytes:
+def _head(plane: Plane, frame: tuple[int, bytes, bytes] | None) -> bytes:
     """The prefix of the level's tiles. The photometric tag decides colour: Aperio writes RGB and no marker."""
     tables = plane.directory.blob(JPEG_TABLES, MAX_TABLES) if JPEG_TABLES in plane.directory else None
     transform = 0 if plane.photometric == RGB else None
     if plane.photometric == YCBCR and frame is not None and frame[1] == b"RGB":
         transform = 1
     try:
-        return prefix(tables, transform, profile) if profile else _prefix(tables, transform)
+        return _prefix(tables, transform)
     except ValueError as error:
         raise TiffError(f"directory {plane.directory.index}: {error}") from error
 
