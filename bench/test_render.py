@@ -38,11 +38,13 @@ Place = tuple[int, int]
 
 
 def places(number: int) -> list[Place]:
-    """Corners of regions in tissue, on no grid."""
+    """Corners of regions in tissue, on no grid. Of tiles that are all stored: libtiff fails at others."""
     rng = random.Random(5)
-    size = READER.pyramid.size
-    inside = [(c, r) for c, r in tissue(READER) if max((c + 4) * 512, (r + 4) * 512) < min(size.width, size.height)]
-    return [(c * 512 + rng.randrange(1, 512, 2), r * 512 + rng.randrange(1, 512, 2)) for c, r in inside][:number]
+    found = []
+    for col, row in tissue(READER):
+        if all(READER.tile(0, col + x, row + y) for x in range(3) for y in range(3)):
+            found.append((col * 512 + rng.randrange(1, 512, 2), row * 512 + rng.randrange(1, 512, 2)))
+    return found[:number]
 
 
 def ours(place: Place, side: int, to: int, means: Means = ALONE) -> bytes:
@@ -86,7 +88,6 @@ def compare(
 @pytest.mark.parametrize(("side", "to", "limit"), [(512, 512, 1 / 2.2), (1024, 300, 1 / 4)])
 def test_against_openslide(versus: Versus, side: int, to: int, limit: float) -> None:
     with openslide.OpenSlide(PATH) as handle:
-        handle.set_cache(openslide.OpenSlideCache(0))
         theirs = partial(with_openslide, handle, side=side, to=to)
         name = f"{side} px to {to} px: ptiffserve / OpenSlide + Pillow"
         compare(versus, name, partial(ours, side=side, to=to), theirs, limit)
