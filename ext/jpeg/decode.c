@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* What libjpeg's smoothing of chroma looks at beside a pixel, and more: it needs one sample, 2 px. */
-#define MARGIN 16
+/* What libjpeg's smoothing of chroma looks at beside a pixel: one sample of two pixels. */
+#define MARGIN 2
 
 typedef struct {
     failure failed;
