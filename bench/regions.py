@@ -1,4 +1,4 @@
-"""Regions over HTTP: ptiffserve beside Debian's iipsrv, each alone on one core, wrk on another.
+"""Regions over HTTP: ptiffserve beside Debian's iipsrv, each alone on one core, wrk on another; both encode at one quality.
 
 IIIF requests for regions of tissue that lie on no grid, no region twice in a round of the list.
 """
@@ -17,6 +17,8 @@ from arena import NAME, STORE, Arena, Different
 from processes import NotStarted
 from servers import Contestant, MissingTool
 from slides import TILES_512, opened, slide, tissue
+
+from ptiffserve import encode
 
 # Side of the region at level 0, width of the answer, ptiffserve's requests per CPU second over iipsrv's.
 CASES = ((512, 512, 2.0), (1024, 300, 2.0))
@@ -39,8 +41,8 @@ def main(arguments: list[str]) -> int:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5, help="length of each run (5)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of both servers (5)")
-    said = parser.parse_args([*arguments])
-    # One connection: iipsrv answers one request at a time, and neither is to gain by a queue.
+    said = parser.parse_args(arguments)
+    # Two connections: iipsrv answers one request at a time, and neither is to gain by a queue.
     said = load.options(["--seconds", str(said.seconds), "--rounds", str(said.rounds), "--connections", "2"])
     try:
         load.check(said)
@@ -56,7 +58,7 @@ def _compare(side: int, to: int, goal: float, said: load.Namespace) -> None:
     asked = paths(side, to)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptiffserve-regions-")))
-        arena = Arena(TILES_512, folder, said.server_core, stack)
+        arena = Arena(TILES_512, folder, said.server_core, stack, encode.JPEG_QUALITY)
         ours, _, iipsrv = arena.contestants
         arena.contestants = [
             Contestant(ours.name, ours.processes, [f"/iiif/2/{STORE}%2F{NAME}/{path}" for path in asked]),
