@@ -52,7 +52,7 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """`renders`: render threads; `queue`: renders running or waiting; `slides_open`, `memory`: open slides, their bytes."""
 
-    renders: int = field(default_factory=lambda: os.cpu_count() or 1)
+    renders: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     queue: int = 256
     slides_open: int = 1000
     memory: int = 512 << 20

@@ -93,9 +93,9 @@ class TiffReader:
     def _paint(self, level: int, shrink: int, part: Part, picture: Raster, decoded: DecodedTiles) -> None:
         key = self._source.fingerprint(), level, part.col, part.row, shrink
         whole = decoded.get(key)
-        if whole is None and decoded.again(key):
-            tile = self.pyramid.levels[level].tile
-            side = Size(tile.width // shrink, tile.height // shrink)
+        tile = self.pyramid.levels[level].tile
+        side = Size(tile.width // shrink, tile.height // shrink)
+        if whole is None and decoded.again(key, 3 * side.width * side.height):
             whole = white(side)
             self._decode(level, shrink, Part(part.col, part.row, Box(0, 0, side.width, side.height), 0, 0), whole)
             decoded.put(key, whole)
