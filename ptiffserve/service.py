@@ -166,6 +166,8 @@ class Service:
         try:
             work()
         finally:
+            for _ in left:
+                pass  # after a failure nobody needs the rest
             for helper in helpers:
                 if not helper.cancel():
                     helper.result()
