@@ -274,8 +274,10 @@ def _page(picture: Picture, strength: int, bitonal: bool, profile: bytes) -> byt
 
 
 @lru_cache(maxsize=256)
-def blank(size: Size) -> bytes:
-    """A white JPEG, made once for each size: the answer for sparse tiles."""
+def blank(size: Size, form: str = "jpg") -> bytes:
+    """A white picture, made once for each size: the answer for sparse tiles."""
+    if form != "jpg":
+        return encode(white(size), form)
     return _jpeg.encode(white(size).data, size.width, size.height, quality=JPEG_QUALITY, optimize=True)
 
 

@@ -30,8 +30,8 @@ class Level(Struct, frozen=True, gc=False):
 
     `size` is the picture without padding; `grid` the stored columns and rows, which may reach past it or fall short.
     `scale` is how many level-0 pixels a pixel spans where that is a whole number, else 0.
-    `stored` is the format ("jpg") in which its tiles can be sent as they lie in the file, "" where they cannot. `unit` is
-    the grid on which they can be cut without loss (0 x 0: nowhere), `luma` whether their brightness is kept apart.
+    `stored` is the format ("jpg", "webp") in which its tiles can be sent as they lie in the file, "" where they cannot.
+    `unit` is the grid on which they can be cut without loss (0 x 0: nowhere), `luma` whether their brightness is kept apart.
     """
 
     size: Size

@@ -16,7 +16,6 @@ from ptiffserve.errors import Overloaded, SlideChanged, TileCorrupt
 from ptiffserve.geometry import Part
 from ptiffserve.readers.base import Means, Reader
 from ptiffserve.readers.decoded import DecodedTiles
-from ptiffserve.render import JPEG
 from ptiffserve.slide import Fingerprint, Icc, Slide
 from ptiffserve.sources.file import FileSource, inside
 
@@ -174,6 +173,8 @@ class Service:
 
 
 def _tile_blob(tile: Tile, data: bytes) -> Blob:
+    level = pyramid_of(tile.slide).levels[tile.level]
+    media_type = encode.media_type(level.stored)
     if data:
-        return Blob(data, JPEG, "stored")
-    return Blob(encode.blank(pyramid_of(tile.slide).levels[tile.level].tile), JPEG, "blank")
+        return Blob(data, media_type, "stored")
+    return Blob(encode.blank(level.tile, level.stored), media_type, "blank")

@@ -42,7 +42,7 @@ EXPECTED = {
     "svs/tcga-cr-7395-01a-01-ts1.svs": ("tiled", [(4443, 3567), (2221, 1783)], 256, "", None, {"thumbnail"}),
     "tiff/wsic-CMU-1-Small-Region.jpeg.tiff": ("tiled", [(2220, 2967)], 256, "jpg", 0.00499, set()),
     "tiff/wsic-CMU-1-Small-Region.jp2.tiff": ("tiled", [(2220, 2967)], 256, "", 0.00499, set()),
-    "tiff/wsic-CMU-1-Small-Region.webp.tiff": ("tiled", [(2220, 2967)], 256, "", 0.00499, set()),
+    "tiff/wsic-CMU-1-Small-Region.webp.tiff": ("tiled", [(2220, 2967)], 256, "webp", 0.00499, set()),
     "tiff/wsic-XYC-lzw-pyramid.ome.tiff": ("tiled", [(512, 512)], 128, "", None, set()),
     "tiff/wsic-XYC-jp2k-pyramid.ome.tiff": ("tiled", [(512, 512)], 128, "", None, set()),
     "tiff/wsic-XYC-jpeg-pyramid.ome.tiff": ("tiled", [(512, 512)], 128, "jpg", None, set()),

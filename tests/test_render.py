@@ -26,7 +26,7 @@ from ptiffserve.encode import settled
 from ptiffserve.errors import TileTruncated, TooCostly
 from ptiffserve.geometry import Box, Part, Pyramid, Size
 from ptiffserve.raster import Raster, white
-from ptiffserve.readers import tiff
+from ptiffserve.readers import region, tiff
 from ptiffserve.readers.base import ALONE, Means, Reader, in_turn
 from ptiffserve.readers.decoded import DecodedTiles
 from ptiffserve.sample import Sample
@@ -259,7 +259,7 @@ def test_pixels_are_the_same_side_by_side(service: Service, reader: Reader) -> N
 
 def test_too_many_tiles_are_refused_before_one_is_read(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[object] = []
-    monkeypatch.setattr(tiff, "MAX_TILES", 20)
+    monkeypatch.setattr(region, "MAX_TILES", 20)
     monkeypatch.setattr(tiff.TiffReader, "tile", lambda *asked: read.append(asked))
     with pytest.raises(TooCostly):
         reader.pixels(0, Box(0, 0, 1, 256 * 20 + 1))

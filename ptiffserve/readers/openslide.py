@@ -4,22 +4,22 @@ OpenSlide runs in processes of its own (openslide_pool.py). It opens by path and
 compared with the pinned file around every read. Of a slide in many files only the one that was opened is watched.
 """
 
+from functools import partial
 from typing import Any
 
 from ptiffserve import encode
-from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt, TooCostly
-from ptiffserve.geometry import Box, Level, Pyramid, Size, tiles_across, whole_scale
+from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt
+from ptiffserve.geometry import Box, Level, Part, Pyramid, Size, tiles_across, whole_scale
 from ptiffserve.icc import usable
-from ptiffserve.raster import Raster
+from ptiffserve.raster import Raster, paste
 from ptiffserve.readers.base import ALONE, Means, Probe, Reader
 from ptiffserve.readers.openslide_pool import Failed, pool
-from ptiffserve.readers.tiff import MAX_DECODED, MAX_PICTURE, MAX_SIDE, positive
+from ptiffserve.readers.region import Tiles
+from ptiffserve.readers.tiff import MAX_PICTURE, MAX_SIDE, positive
 from ptiffserve.slide import Fingerprint, tag
 from ptiffserve.sources.file import FileSource
 
 TILE = Size(512, 512)
-# Pixels asked of OpenSlide at once: it gives 4 bytes a pixel, of which we keep 3.
-MAX_STRIPE = 4 << 20
 # The only TIFFs it is given: all others our own readers know better, and its generic TIFF trusts any tile size.
 TIFF_VENDORS = {"hamamatsu", "leica", "trestle", "ventana"}
 MAX_TILE_AREA = 1 << 26
@@ -77,18 +77,18 @@ class OpenSlideReader:
         raise NotFound(f"the tiles of level {level} cannot be sent as they are stored")
 
     def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
-        if box.width * box.height > MAX_DECODED:
-            raise TooCostly("the region needs too many pixels to be decoded")
-        height = max(1, MAX_STRIPE // box.width)
-        tops = range(box.y, box.y + box.height, height)
-        stripes = (self._stripe(level, box.x, y, box.width, min(height, box.y + box.height - y)) for y in tops)
-        return Raster(b"".join(stripe.data for stripe in stripes), box.width, box.height)
+        tile, key = self.pyramid.levels[level].tile, (self._source.fingerprint(), level, shrink)
+        draw = partial(self._draw, level)
+        picture = Tiles(key, tile, draw, cuts=True).region(box, means)
+        self._check_unchanged()
+        return picture
 
-    def _stripe(self, level: int, x: int, y: int, width: int, height: int) -> Raster:
+    def _draw(self, level: int, part: Part, onto: Raster) -> None:
         # Positions are whole pixels of level 0, so that a level of an odd scale is placed to half of one of those.
-        d = self._downsamples[level]
-        asked = {"x": round(x * d), "y": round(y * d), "level": level, "width": width, "height": height}
-        return self._flat(*self._ask(what="region", **asked))
+        d, tile, box = self._downsamples[level], self.pyramid.levels[level].tile, part.box
+        x, y = round((part.col * tile.width + box.x) * d), round((part.row * tile.height + box.y) * d)
+        shown = self._flat(*self._ask(what="region", x=x, y=y, level=level, width=box.width, height=box.height))
+        paste(shown, Part(part.col, part.row, Box(0, 0, box.width, box.height), part.x, part.y), onto)
 
     def _flat(self, said: dict[str, Any], data: bytes) -> Raster:
         return encode.settled(encode.from_rgba(data, Size(said["width"], said["height"]), self._background))

@@ -10,16 +10,17 @@ from typing import NamedTuple
 from ptiffserve import encode
 from ptiffserve._ptiff import Directory, Grid, TiffError
 from ptiffserve.encode import PixelFault, Pixels
-from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt, TileTruncated, TooCostly
-from ptiffserve.geometry import Box, Pyramid, ceil_div
-from ptiffserve.raster import Raster
+from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileTruncated
+from ptiffserve.geometry import Box, Part, Pyramid
+from ptiffserve.raster import Raster, paste
+from ptiffserve.readers import webp
 from ptiffserve.readers.base import ALONE, Means
+from ptiffserve.readers.region import Tiles
 from ptiffserve.readers.tiff import (
     COMPRESSION,
     DESCRIPTION,
     GRAY,
     JPEG,
-    MAX_DECODED,
     RGB,
     Picture,
     Plane,
@@ -39,14 +40,16 @@ WEBP = 50001
 LIBTIFF = {1: "none", 5: "LZW", 8: "deflate", 32773: "packbits", 32946: "deflate", 34925: "LZMA", 50000: "zstd"}
 # Larger tiles than this are no tiles of ours: 8192 x 8192 x 4 bytes, and what an incompressible one adds.
 MAX_TILE_BYTES = 320 << 20
+# As on the compiled path: copying a larger tile takes longer than handing it to a thread.
+MAX_NOW_BYTES = 1 << 20
 
-Draw = Callable[[int, int], Pixels]
+Where = tuple[int, int]  # offset and byte count of a tile
 
 
 class Page(NamedTuple):
     """A level: its plane, where its tiles lie, and how libtiff finds it: page of the file, SubIFD of the page or -1.
 
-    `ycc`: its JPEG 2000 tiles hold YCbCr and do not say so.
+    `ycc`: its JPEG 2000 tiles hold YCbCr and do not say so. `stored`: as in Level.
     """
 
     plane: Plane
@@ -55,10 +58,11 @@ class Page(NamedTuple):
     number: int
     sub: int
     ycc: bool
+    stored: str
 
 
 class PageReader:
-    """An open tiled TIFF of which every request is rendered."""
+    """An open tiled TIFF of which every request is rendered, but for WebP tiles that are asked for as WebP."""
 
     shrinks: tuple[int, ...] = (1,)
 
@@ -80,74 +84,97 @@ class PageReader:
         self._pictures = pictures
 
     def tile_now(self, level: int, col: int, row: int) -> bytes | None:
-        return None
+        page = self._pages[level]
+        if not page.stored or page.grid.locate(col, row)[1] > MAX_NOW_BYTES:
+            return None
+        return self._sent(page, col, row, self._source.read_now)
 
     def tile(self, level: int, col: int, row: int) -> bytes:
-        raise NotFound(f"the tiles of level {level} cannot be sent as they are stored")
+        page = self._pages[level]
+        if not page.stored:
+            raise NotFound(f"the tiles of level {level} cannot be sent as they are stored")
+        return self._sent(page, col, row, self._source.read) or b""
+
+    def _sent(self, page: Page, col: int, row: int, read: Callable[[int, int], bytes | None]) -> bytes | None:
+        where = self._located(page, col, row)
+        data = read(*where) if where else b""
+        self._check_unchanged()
+        if data:
+            try:
+                webp.check(data, page.plane.tile)
+            except webp.NotWebp as error:
+                raise page.grid.corrupt(col, row, str(error)) from error
+        return data
 
     def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
-        tile = self.pyramid.levels[level].tile
-        cols = range(box.x // tile.width, ceil_div(box.x + box.width, tile.width))
-        rows = range(box.y // tile.height, ceil_div(box.y + box.height, tile.height))
-        if len(cols) * len(rows) * tile.width * tile.height > MAX_DECODED:
-            raise TooCostly("the region needs too many pixels to be decoded")
-        inner = Box(box.x - cols.start * tile.width, box.y - rows.start * tile.height, box.width, box.height)
+        page = self._pages[level]
+        tiles = Tiles((self._source.fingerprint(), level, shrink), page.plane.tile, self._draw(page), cuts=False)
         try:
-            draw = self._draw(level)
-            tiles = [draw(col, row) for row in rows for col in cols]
-            return encode.settled(encode.cut(encode.mosaic(tiles, len(cols)), inner))
-        except PixelFault as fault:
-            raise TileCorrupt(self._name, f"level {level} cannot be decoded: {encode.reason(fault)}") from fault
+            return tiles.region(box, means)
         finally:
             self._check_unchanged()
 
-    def _draw(self, level: int) -> Draw:
-        """What gives the tiles of a level, each in full size."""
-        page = self._pages[level]
+    def _draw(self, page: Page) -> Callable[[Part, Raster], None]:
+        """What draws a tile of a level as a whole."""
+        decode = self._decoder(page)
+
+        def draw(part: Part, onto: Raster) -> None:
+            where = self._located(page, part.col, part.row)
+            if where is None:
+                return
+            try:
+                paste(encode.settled(decode(part, where)), part, onto)
+            except PixelFault as fault:
+                raise page.grid.corrupt(part.col, part.row, encode.reason(fault)) from fault
+
+        return draw
+
+    def _decoder(self, page: Page) -> Callable[[Part, Where], Pixels]:
+        read, tile = self._source.read, page.plane.tile
         if page.compression == JPEG:
-            return lambda col, row: self._jpeg_tile(page, level, col, row)
+            return lambda part, where: encode.decode(page.grid.whole(read(*where), part.col, part.row))
+        if page.compression == WEBP:
+            return lambda part, where: encode.decode_webp(read(*where), tile)
         if page.compression not in LIBTIFF:
-            return lambda col, row: self._whole_tile(page, level, col, row)
+            return lambda part, where: encode.decode_jp2k(read(*where), tile, page.plane.samples, page.ycc)
+        return self._by_libtiff(page)
+
+    def _by_libtiff(self, page: Page) -> Callable[[Part, Where], Pixels]:
+        """By an open file for each thread that decodes at the same time: libtiff reads one tile of a file after another."""
+        idle: list[Pixels] = []
+        size, tile = page.plane.size, page.plane.tile
+
+        def decode(part: Part, where: Where) -> Raster:
+            try:
+                image = idle.pop()
+            except IndexError:
+                image = self._image(page)
+            x, y = part.col * tile.width, part.row * tile.height
+            inside = Box(x, y, min(tile.width, size.width - x), min(tile.height, size.height - y))
+            decoded = encode.settled(encode.place(encode.cut(image, inside), 0, 0, tile))
+            idle.append(image)
+            return decoded
+
+        return decode
+
+    def _image(self, page: Page) -> Pixels:
         assert self._source.file is not None
         image = encode.tiff_level(self._source.file.fileno(), page.number, page.sub)
         if (image.width, image.height) != (page.plane.size.width, page.plane.size.height):
-            raise TileCorrupt(self._name, f"level {level} is read by libtiff as {image.width} x {image.height}")
-        return lambda col, row: self._page_tile(page, image, level, col, row)
+            raise PixelFault(f"its level is read by libtiff as {image.width} x {image.height}")
+        return image
 
-    def _jpeg_tile(self, page: Page, level: int, col: int, row: int) -> Pixels:
-        where = self._located(page, level, col, row)
-        if where is None:
-            return encode.canvas(page.plane.tile)
-        return encode.decode(page.grid.whole(self._source.read(*where), col, row))
-
-    def _whole_tile(self, page: Page, level: int, col: int, row: int) -> Pixels:
-        """A tile that is a JPEG 2000 or WebP file; its header is compared with the level before anything is decoded."""
-        where = self._located(page, level, col, row)
-        if where is None:
-            return encode.canvas(page.plane.tile)
-        data = self._source.read(*where)
-        if page.compression == WEBP:
-            return encode.decode_webp(data, page.plane.tile)
-        return encode.decode_jp2k(data, page.plane.tile, page.plane.samples, page.ycc)
-
-    def _page_tile(self, page: Page, image: Pixels, level: int, col: int, row: int) -> Pixels:
-        size, tile = page.plane.size, page.plane.tile
-        if self._located(page, level, col, row) is None:
-            return encode.canvas(tile)
-        x, y = col * tile.width, row * tile.height
-        inside = Box(x, y, min(tile.width, size.width - x), min(tile.height, size.height - y))
-        return encode.place(encode.cut(image, inside), 0, 0, tile)
-
-    def _located(self, page: Page, level: int, col: int, row: int) -> tuple[int, int] | None:
-        """The tile's (offset, byte count), None where it is sparse."""
+    def _located(self, page: Page, col: int, row: int) -> Where | None:
+        """None where the tile is sparse."""
         offset, count = page.grid.locate(col, row)
         if not count:
             return None
         if offset + count > self._source.fingerprint().size:
             self._check_unchanged()
-            raise TileTruncated(self._name, f"tile {col},{row} of level {level} reaches past the end of the file")
+            name = f"tile {col},{row} of level {page.grid.level}"
+            raise TileTruncated(self._name, f"{name} reaches past the end of the file")
         if count > MAX_TILE_BYTES:
-            raise TileCorrupt(self._name, f"tile {col},{row} of level {level} has {count} bytes")
+            raise page.grid.corrupt(col, row, f"it has {count} bytes")
         return offset, count
 
     def _check_unchanged(self) -> None:
@@ -198,4 +225,19 @@ def page_of(plane: Plane, where: tuple[int, int], source: Source, name: str, lev
         grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
     # Aperio's 33003 is YCbCr; Bio-Formats writes the same number over RGB.
     ycc = compression == JP2K_YCC and plane.directory.text(DESCRIPTION, 16).startswith("Aperio")
-    return Page(plane, grid, compression, *where, ycc)
+    return Page(plane, grid, compression, *where, ycc, _stored(plane, grid, compression, source))
+
+
+def _stored(plane: Plane, grid: Grid, compression: int, source: Source) -> str:
+    """ "webp" where the level's first tile can be sent as it is. Opaque ones only: a viewer shows what lies behind."""
+    first = grid.first_stored()
+    if compression != WEBP or plane.samples != 3:
+        return ""
+    if first is None:
+        return "webp"
+    offset, count = grid.locate(*first)
+    try:
+        webp.check(source.read(offset, min(count, MAX_TILE_BYTES)), plane.tile)
+    except webp.NotWebp:
+        return ""
+    return "webp"

@@ -8,12 +8,12 @@ from typing import NamedTuple, cast
 from ptiffserve import _jpeg, encode
 from ptiffserve._ptiff import Directory, Grid, TiffError, prefix, sniff
 from ptiffserve.encode import PixelFault
-from ptiffserve.errors import NotFound, TileCorrupt, TooCostly
-from ptiffserve.geometry import Box, Level, Part, Pyramid, Size, parts, tiles_across, whole_scale
+from ptiffserve.errors import NotFound, TileCorrupt
+from ptiffserve.geometry import Box, Level, Part, Pyramid, Size, tiles_across, whole_scale
 from ptiffserve.icc import labelled
-from ptiffserve.raster import Raster, paste, white
+from ptiffserve.raster import Raster
 from ptiffserve.readers.base import ALONE, Means
-from ptiffserve.readers.decoded import DecodedTiles
+from ptiffserve.readers.region import Tiles
 from ptiffserve.sources.base import Source
 
 NEW_SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 254, 256, 257, 258, 259, 262, 270
@@ -30,9 +30,6 @@ MAX_SIDE = 2**31 - 1
 MAX_TILE = 8192
 MAX_TABLES = 65536
 MAX_PICTURE = 64 << 20
-# What one region may decode before it is resampled: pixels, and tiles whose bytes are read for them.
-MAX_DECODED = 100_000_000
-MAX_TILES = 4096
 # Enough of a tile to hold its frame header even behind an Exif segment.
 HEAD_BYTES = 4096
 
@@ -81,28 +78,13 @@ class TiffReader:
 
     def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
         tile = self.pyramid.levels[level].tile
-        touched = list(parts(box, Size(tile.width // shrink, tile.height // shrink)))
-        if len(touched) > MAX_TILES or box.width * box.height > MAX_DECODED:
-            raise TooCostly("the region needs too many tiles or pixels to be decoded")
-        picture = white(Size(box.width, box.height))
-        means.run(lambda part: self._paint(level, shrink, part, picture, means.decoded), touched)
+        size = Size(tile.width // shrink, tile.height // shrink)
+        key = self._source.fingerprint(), level, shrink
+        tiles = Tiles(key, size, lambda part, picture: self._decode(level, shrink, part, picture), cuts=True)
+        picture = tiles.region(box, means)
         if self.file and self.file.changed():
             raise self.grids[level].changed()
         return picture
-
-    def _paint(self, level: int, shrink: int, part: Part, picture: Raster, decoded: DecodedTiles) -> None:
-        key = self._source.fingerprint(), level, part.col, part.row, shrink
-        whole = decoded.get(key)
-        tile = self.pyramid.levels[level].tile
-        side = Size(tile.width // shrink, tile.height // shrink)
-        if whole is None and decoded.again(key, 3 * side.width * side.height):
-            whole = white(side)
-            self._decode(level, shrink, Part(part.col, part.row, Box(0, 0, side.width, side.height), 0, 0), whole)
-            decoded.put(key, whole)
-        if whole is None:
-            self._decode(level, shrink, part, picture)
-        else:
-            paste(whole, part, picture)
 
     def _decode(self, level: int, shrink: int, part: Part, picture: Raster) -> None:
         """Draws the part of a tile; leaves it white where the tile is sparse."""

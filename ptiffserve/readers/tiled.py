@@ -91,8 +91,8 @@ def _reader(
     where = {directory.offset: (directory.index, -1) for directory in probe.directories}
     where |= {directory.offset: (0, i) for i, directory in enumerate(subs)}
     pages = [page_of(plane, where[plane.directory.offset], source, probe.name, i) for i, plane in enumerate(planes)]
-    pyramid = Pyramid(tuple(level_of(plane, size, Coding("")) for plane in planes), mpp)
-    return PageReader(source, probe.name, pyramid, pages, pictures)
+    levels = tuple(level_of(page.plane, size, Coding(page.stored)) for page in pages)
+    return PageReader(source, probe.name, Pyramid(levels, mpp), pages, pictures)
 
 
 def _plane(directory: Directory, probe: Probe) -> Plane:
