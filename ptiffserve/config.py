@@ -58,7 +58,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     memory: int = 512 << 20
 
 
-# Tiled TIFFs, and what OpenSlide opens: Aperio, Hamamatsu, Leica, Ventana, Mirax, Zeiss, Sakura, DICOM.
+# Tiled TIFFs; what OpenSlide opens: Aperio, Hamamatsu, Leica, Ventana, Mirax, Zeiss, Sakura, DICOM; Philips iSyntax.
 ENDINGS = [
     "tif",
     "tiff",
@@ -75,6 +75,7 @@ ENDINGS = [
     "zvi",
     "svslide",
     "dcm",
+    "isyntax",
 ]
 
 

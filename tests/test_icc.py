@@ -20,7 +20,8 @@ from ptiffserve.config import Catalogue, Config, Store
 from ptiffserve.geometry import Box
 from ptiffserve.icc import usable
 from ptiffserve.readers import open_slide
-from ptiffserve.readers.openslide import OpenSlideReader
+from ptiffserve.readers.foreign import ForeignReader
+from ptiffserve.readers.openslide import pool
 from ptiffserve.slide import Icc
 from ptiffserve.sources.file import FileSource
 from ptiffserve.sync.apply import apply
@@ -221,7 +222,7 @@ def test_usable() -> None:
 def test_a_scanners_profile(shared: Path) -> None:
     """A slide of TCGA: the same profile by our own reader and by OpenSlide, and what it means to lcms."""
     source = FileSource(shared / "svs" / "tcga-cr-7395-01a-01-ts1.svs")
-    ours, theirs = open_slide(source, "x"), OpenSlideReader(source, "x")
+    ours, theirs = open_slide(source, "x"), ForeignReader(source, "x", "openslide", pool)
     assert ours.format == "tiled"
     assert ours.profile == theirs.profile != b""
     box = Box(0, 0, 256, 256)

@@ -24,8 +24,8 @@ from drawn import (
 
 from ptiffserve.errors import SlideChanged, SlideError, SlideUnreadable, TileCorrupt, TooCostly
 from ptiffserve.geometry import Box
-from ptiffserve.readers import openslide_pool
-from ptiffserve.readers.openslide_pool import PROGRAM, Pool
+from ptiffserve.readers import foreign_pool
+from ptiffserve.readers.foreign_pool import PROGRAM, Pool
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +165,9 @@ def test_regions_beyond_one_stripe(shared: Path) -> None:
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """program(code) puts other code before, or in place of, the program that OpenSlide runs in."""
-    own = Pool(1)
+    own = Pool("openslide", 1)
     monkeypatch.setattr("ptiffserve.readers.openslide.pool", own)
-    yield lambda code: monkeypatch.setattr(openslide_pool, "COMMAND", [sys.executable, "-I", "-c", code])
+    yield lambda code: monkeypatch.setattr(foreign_pool, "COMMAND", [sys.executable, "-I", "-c", code])
     own.close()
 
 
@@ -193,7 +193,7 @@ def test_without_openslide_only_its_format_is_missing(shared: Path, program: Cal
 def test_a_process_that_hangs_or_ends(
     shared: Path, program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, code: str, reason: str
 ) -> None:
-    monkeypatch.setattr(openslide_pool, "PATIENCE", 3.0)
+    monkeypatch.setattr(foreign_pool, "PATIENCE", 3.0)
     program(code)
     with pytest.raises(SlideUnreadable, match=reason):
         opened(dicom(shared))
@@ -205,9 +205,9 @@ def test_what_a_library_prints_is_no_answer(shared: Path, program: Callable[[str
     program(f"""
 import os, runpy
 there = runpy.run_path({str(PROGRAM)!r})
-region = there["region"]
-there["OPERATIONS"]["region"] = lambda *asked: (os.write(1, b"oops"), print("oops", flush=True), region(*asked))[2]
-there["main"]()
+region = there["OpenSlide"].region
+there["OpenSlide"].region = lambda *asked: (os.write(1, b"oops"), print("oops", flush=True), region(*asked))[2]
+there["main"]("openslide")
 """)
     path = dicom(shared)
     assert difference(pixels(opened(path), 0, Box(0, 0, 300, 300)), by_openslide(path)[:300, :300]) == 0
@@ -217,9 +217,9 @@ def test_a_slide_replaced_while_it_is_read(copied: Path, program: Callable[[str]
     program(f"""
 import os, runpy
 there = runpy.run_path({str(PROGRAM)!r})
-region = there["region"]
-there["OPERATIONS"]["region"] = lambda *asked: (region(*asked), os.utime({str(copied)!r}, (1, 1)))[0]
-there["main"]()
+region = there["OpenSlide"].region
+there["OpenSlide"].region = lambda *asked: (region(*asked), os.utime({str(copied)!r}, (1, 1)))[0]
+there["main"]("openslide")
 """)
     reader = opened(copied)
     with pytest.raises(SlideChanged):
@@ -231,7 +231,7 @@ import os, signal, sys
 from pathlib import Path
 from ptiffserve.geometry import Box
 from ptiffserve.readers import open_slide
-from ptiffserve.readers.openslide_pool import pool
+from ptiffserve.readers.openslide import pool
 from ptiffserve.sources.file import FileSource
 reader = open_slide(FileSource(Path(sys.argv[1])), "dicom")
 """

@@ -27,6 +27,7 @@ RANK = {room: rank for rank, group in enumerate(GROUPS) for room in group}
 FEW = {
     "pyvips": {"encode", "sample"},
     "openslide": {"readers"},
+    "isyntax": {"readers"},
     "sqlite3": {"catalogue", "cli"},
     "starlette": {"app", "api", "viewer"},
     "uvicorn": {"cli", "lane"},

@@ -2,7 +2,7 @@
 
 from ptiffserve._ptiff import TiffError, walk
 from ptiffserve.errors import SlideUnreadable
-from ptiffserve.readers import openslide, philips, tiled
+from ptiffserve.readers import isyntax, openslide, philips, tiled
 from ptiffserve.readers.base import Format, Probe, Reader
 from ptiffserve.readers.colour import Converted, profile_of
 from ptiffserve.slide import Icc
@@ -10,6 +10,7 @@ from ptiffserve.sources.base import Source
 
 FORMATS: tuple[Format, ...] = (
     Format("philips", philips.detect, philips.open),
+    Format("isyntax", isyntax.detect, isyntax.open),
     Format("tiled", tiled.detect, tiled.open),
     Format("openslide", openslide.detect, openslide.open),
 )

@@ -1,4 +1,4 @@
-"""Processes that OpenSlide runs in, one for each request at a time: a slide that makes it crash or hang costs that request.
+"""Processes that a foreign library runs in, one for each request at a time: a crash or a hang costs that request.
 
 Measured on OpenSlide 4.0.1: a changed byte in a DICOM's table of frames ends the process with a segmentation fault, one in
 the tile size of a generic TIFF with an abort. They would be the worker's.
@@ -17,8 +17,8 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
-PROGRAM = Path(__file__).with_name("openslide_process.py")
-# Isolated: this folder must not be on the path, where `openslide` is another module.
+PROGRAM = Path(__file__).with_name("foreign_process.py")
+# Isolated: this folder must not be on the path, where the libraries' names are other modules.
 COMMAND = [sys.executable, "-I", str(PROGRAM)]
 PATIENCE = 60.0
 MAX_LINE = 16 << 20
@@ -27,13 +27,14 @@ _BROKEN = (OSError, EOFError, ValueError)
 
 
 class Failed(Exception):
-    """OpenSlide could not do it; the message is its reason, or how it ended."""
+    """The library could not do it; the message is its reason, or how it ended."""
 
 
 class Process:
     """One of them, started by its first request and again after each end."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: str) -> None:
+        self._library = library
         self._running: subprocess.Popen[bytes] | None = None
 
     def ask(self, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -52,7 +53,11 @@ class Process:
     def _started(self, end: float) -> "subprocess.Popen[bytes]":
         environ = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
         self._running = subprocess.Popen(  # noqa: S603 - our own program, no shell
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ
+            [*COMMAND, self._library],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environ,
         )
         try:
             said, _ = _answer(self._running, end)
@@ -127,16 +132,20 @@ def _some(fd: int, size: int, end: float) -> bytes:
 
 
 class Pool:
-    """As many processes as there are processors, the most recently used first."""
+    """Processes for one library, as many as there are processors unless it is said, the most recently used first."""
 
-    def __init__(self, number: int) -> None:
-        self._number = number
+    def __init__(self, library: str, number: int = 0) -> None:
+        self._library = library
+        self._number = number or os.cpu_count() or 1
         self._reset()
+        atexit.register(self.close)
+        # The pipes belong to the parent: two processes must not talk into one.
+        os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         self._idle: LifoQueue[Process] = LifoQueue()
         for _ in range(self._number):
-            self._idle.put(Process())
+            self._idle.put(Process(self._library))
 
     def ask(self, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """As Process.ask; waits for an idle process."""
@@ -158,9 +167,3 @@ class Pool:
         for process in processes:
             process.close()
             self._idle.put(process)
-
-
-pool = Pool(os.cpu_count() or 1)
-atexit.register(pool.close)
-# The pipes belong to the parent: two processes must not talk into one.
-os.register_at_fork(after_in_child=pool._reset)
