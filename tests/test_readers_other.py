@@ -179,7 +179,7 @@ def client(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     )
     with TestClient(create_app(config), raise_server_exceptions=True) as client:
         end = time.monotonic() + 30
-        while len(listed(client)) < 9 and time.monotonic() < end:
+        while len(listed(client)) < 7 and time.monotonic() < end:
             time.sleep(0.05)
         yield client
 

@@ -17,6 +17,7 @@ from ptiffserve.slide import Fingerprint, Slide
 from ptiffserve.sources.file import FileSource, inside
 from ptiffserve.sync.diff import Diff, diff
 from ptiffserve.sync.scan import Found
+from ptiffserve.sync.series import members
 
 # Records written in one transaction: one fsync for all of them, and seen together.
 BATCH = 64
@@ -34,6 +35,7 @@ class Result(NamedTuple):
 
 def apply(store: Store, found: Found, catalogue: Catalogue, wait: Callable[[str], bool] = lambda path: False) -> Result:
     """Brings the catalogue in step. `wait(path)` says of a new or changed file that it is still growing."""
+    found = _without_parts(store, found)
     changes = diff(found.files, catalogue.each(store.label), store.icc)
     if changes.gone and not found.files:
         return Result(0, 0, 0, 0, [*found.failed, (".", "the store is empty: nothing is marked missing")])
@@ -45,6 +47,13 @@ def apply(store: Store, found: Found, catalogue: Catalogue, wait: Callable[[str]
         written += len(batch)
         failed.extend((slide.path, slide.reason) for slide in batch if slide.state == "unreadable")
     return Result(len(changes.added), len(changes.changed), len(changes.moved), len(changes.gone), failed)
+
+
+def _without_parts(store: Store, found: Found) -> Found:
+    """A slide in many files is one slide: the others are passed over."""
+    parts = members(store.root, found.files)
+    reasons = [(path, f"part of the DICOM series of {chief}") for path, chief in parts.items()]
+    return Found({path: at for path, at in found.files.items() if path not in parts}, found.failed + reasons)
 
 
 def _records(store: Store, found: Found, changes: Diff, wait: Callable[[str], bool]) -> Iterator[Slide]:
