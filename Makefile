@@ -68,6 +68,7 @@ bench: build $(VENV)/.test
 	@PYTHON=$(PYTHON) deploy/system-packages.sh bench
 	@$(BIN)/python -m pytest bench -q
 	@$(BIN)/python bench/load.py
+	@$(BIN)/python bench/regions.py
 
 clean:
 	rm -rf build dist *.egg-info ptiffserve/*.so ext/*/_*.c ptiffserve/viewer/vendor .ruff_cache .mypy_cache .hypothesis

@@ -33,7 +33,8 @@ class Different(RuntimeError):
 class Arena:
     """Everything it makes or starts goes on `stack`, which ends it."""
 
-    def __init__(self, sample: Sample, folder: Path, core: int, stack: ExitStack) -> None:
+    def __init__(self, sample: Sample, folder: Path, core: int, stack: ExitStack, quality: int = 75) -> None:
+        """`quality`: iipsrv's."""
         store, root = folder / STORE, folder / "static"
         store.mkdir()
         copyfile(slide(sample), store / NAME)
@@ -45,7 +46,7 @@ class Arena:
         random.Random(1).shuffle(places)
         self.paths = _tile_files(reader, places, root)
         self.sizes = [(root / path[1:]).stat().st_size for path in self.paths]
-        iipsrv = self._run(lambda: servers.iipsrv(store, folder, core))
+        iipsrv = self._run(lambda: servers.iipsrv(store, folder, core, quality))
         nginx = self._run(lambda: servers.nginx(root, folder, core, iipsrv.port))
         ours = self._run(lambda: servers.ptiffserve(store, folder, core))
         self.contestants = [

@@ -7,6 +7,7 @@ from statistics import median
 from time import process_time_ns
 from typing import NamedTuple
 
+import openslide  # noqa: F401 - ahead of libvips, which loads the system's own with global symbols
 import pytest
 from rich.console import Console
 from rich.table import Table

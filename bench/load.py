@@ -50,7 +50,7 @@ def options(arguments: Sequence[str]) -> Namespace:
 def main(arguments: Sequence[str]) -> int:
     said = options(arguments)
     try:
-        _check(said)
+        check(said)
         told = {"machine": report.machine(), "options": {key: str(value) for key, value in vars(said).items()}}
         told["variants"] = {f"{side} px": _variant(side, said) for side in said.tile or ("512", "256")}
     except (MissingTool, NotStarted, Different) as error:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _check(said: Namespace) -> None:
+def check(said: Namespace) -> None:
     servers.require(
         ("wrk", "wrk"), ("nginx", "nginx-light"), ("taskset", "util-linux"), (servers.IIPSRV, "iipimage-server")
     )
@@ -77,7 +77,7 @@ def _variant(side: str, said: Namespace) -> dict[str, Any]:
         if said.floor:
             arena.add_floor()
         contestants = [each for each in arena.contestants if each.name not in said.without]
-        rounds = _rounds(contestants, arena.lists(), said)
+        rounds = rounds_of(contestants, arena.lists(), said)
     found = {name: report.figures(each) for name, each in rounds.items()}
     against = report.ratios(found, rounds)
     mean = sum(arena.sizes) / len(arena.sizes)
@@ -92,7 +92,7 @@ def _verdict(ratio: float) -> None:
     out.print(f"requests per CPU second, ptiffserve / nginx: {ratio:.2f}; goal ≥ {GOAL}: {said}\n", highlight=False)
 
 
-def _rounds(
+def rounds_of(
     contestants: Sequence[Contestant], lists: dict[str, Path], said: Namespace
 ) -> dict[str, list[report.Round]]:
     """A B C A B C …, after a short run of each that warms its caches and is thrown away."""

@@ -101,10 +101,11 @@ def nginx(root: Path, folder: Path, core: int, fastcgi: int) -> Process:
     return Process(["nginx", "-p", str(folder), "-c", str(conf)], port, core, folder / "nginx.log")
 
 
-def iipsrv(images: Path, folder: Path, core: int) -> Process:
-    """Its settings are Debian's: a cache of 10 MB of encoded tiles, quality 75."""
+def iipsrv(images: Path, folder: Path, core: int, quality: int = 75) -> Process:
+    """Its settings are Debian's, but for the quality that is asked for: a cache of 10 MB of encoded tiles, quality 75."""
     port = free_port()
     environ = {"FILESYSTEM_PREFIX": f"{images}/", "VERBOSITY": "0", "LOGFILE": str(folder / "iipsrv.out")}
+    environ["JPEG_QUALITY"] = str(quality)
     return Process(
         [IIPSRV, "--bind", f"127.0.0.1:{port}", "--backlog", "1024"], port, core, folder / "iip.log", environ
     )

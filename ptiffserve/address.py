@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from ptiffserve.errors import NotFound, SlideUnreadable
 from ptiffserve.geometry import Box, Level, Pyramid, Size, clip
-from ptiffserve.slide import Slide, tag
+from ptiffserve.slide import Slide, edition
 
 Lane = Literal["stored", "blank", "lossless", "render"]
 
 # Part of every ETag of a picture that we encode: raise it when the same view gives other bytes than before.
-ENCODER = 2
+ENCODER = 3
 # Of what a view shows that is not the slide, unless it is asked for otherwise. RRGGBB.
 WHITE = "ffffff"
 
@@ -175,7 +175,7 @@ def _turned_in(turn: float, mirror: bool) -> tuple[bool, bool]:
 
 def etag(asked: Plan) -> str:
     """A strong entity tag, quoted: the same in every process, another one when the file or the bytes we make change."""
-    name = tag(asked.slide.fingerprint)
+    name = edition(asked.slide)
     if isinstance(asked, Tile):
         return f'"{name}-{asked.level}-{asked.col}-{asked.row}"'
     if isinstance(asked, View):

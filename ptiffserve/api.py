@@ -12,7 +12,7 @@ from starlette.routing import Route
 from ptiffserve import wire
 from ptiffserve.catalogue.base import Catalogue, Query
 from ptiffserve.errors import Malformed, NotFound, PtiffserveError
-from ptiffserve.slide import Slide, tag
+from ptiffserve.slide import Slide, edition
 
 MAX_PAGE = 1000
 
@@ -80,7 +80,7 @@ class Api:
             "state": slide.state,
             "reason": slide.reason,
             "format": slide.format,
-            "version": tag(slide.fingerprint),
+            "version": edition(slide),
             "fingerprint": slide.fingerprint,
             "added": slide.added,
             "changed": slide.changed,

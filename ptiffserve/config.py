@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from ptiffserve.errors import ConfigError
+from ptiffserve.slide import Icc
 
 
 def state_folder() -> Path:
@@ -51,7 +52,7 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """`renders`: render threads; `queue`: renders running or waiting; `slides_open`, `memory`: open slides, their bytes."""
 
-    renders: int = field(default_factory=lambda: os.cpu_count() or 1)
+    renders: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     queue: int = 256
     slides_open: int = 1000
     memory: int = 512 << 20
@@ -79,7 +80,10 @@ ENDINGS = [
 
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
-    """A folder of slides. `poll`: least seconds between two looks at it. `url_path`: where clients see the folder."""
+    """A folder of slides. `poll`: least seconds between two looks at it. `url_path`: where clients see the folder.
+
+    `icc`: slides' colour profiles go with their pictures, or pictures are converted from them to sRGB, or they are left out.
+    """
 
     root: str
     label: str = ""
@@ -87,6 +91,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     include: list[str] = field(default_factory=lambda: [f"*.{ending}" for ending in ENDINGS])
     exclude: list[str] = field(default_factory=list)
     poll: float = 1.0
+    icc: Icc = "embed"
 
 
 # First segments of paths that are ours, or will be: no url_path may begin with one.

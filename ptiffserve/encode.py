@@ -6,11 +6,12 @@ libvips's pictures are lazy until `encode` or `settled` runs them; a damaged inp
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from math import ceil, cos, radians, sin
 from typing import Any
 
 import pyvips
 
-from ptiffserve import _jpeg, pdf
+from ptiffserve import _jpeg, icc, pdf
 from ptiffserve.errors import Malformed, UnsupportedFormat
 from ptiffserve.geometry import Box, Size
 from ptiffserve.raster import Raster, white
@@ -48,6 +49,8 @@ _BITONAL: dict[str, dict[str, object]] = {
 # Where corners that a turn opens are transparent, as IIIF recommends. What libvips writes as JPEG 2000 with four
 # components is not read by everybody.
 CLEAR = frozenset({"png", "webp", "tif", "gif", "avif", "jxl"})
+# Where libvips writes an ICC profile; JPEG gets it from us, like stored tiles.
+_PROFILED = frozenset({"png", "webp", "tif", "avif", "jxl"})
 # Not among formats(): a page and no picture, which only IIIF has a use for.
 PDF = "application/pdf"
 WHITE = [255, 255, 255]
@@ -194,9 +197,27 @@ def turned(picture: Picture, turn: float, mirror: bool, background: str = "fffff
     made = image(picture).fliphor() if mirror else image(picture)
     quarter = {0.0: "d0", 90.0: "d90", 180.0: "d180", 270.0: "d270"}.get(turn)
     if quarter is None:
-        colour = [*_rgb(background), 0] if clear else _rgb(background)
-        return (made.addalpha() if clear else made).copy_memory().rotate(turn, background=colour)
+        made, colour = (made.addalpha(), [*_rgb(background), 0]) if clear else (made, _rgb(background))
+        return _rotated(made.copy_memory(), radians(turn), colour)
     return made.copy_memory().rot(quarter) if turn else made
+
+
+def _rotated(image: Pixels, angle: float, background: list[int]) -> Pixels:
+    """Around its centre, on a canvas that holds all of it. libvips' own rotate turns around the first pixel and cuts one
+    row or column off where that comes to lie last."""
+    c, s = cos(angle), sin(angle)
+    w, h = image.width, image.height
+    wide, high = (ceil(side - 1e-6) for side in (w * abs(c) + h * abs(s), w * abs(s) + h * abs(c)))
+    return image.affine(
+        [c, -s, s, c],
+        idx=(1 - w) / 2,
+        idy=(1 - h) / 2,
+        odx=(wide - 1) / 2,
+        ody=(high - 1) / 2,
+        oarea=[0, 0, wide, high],
+        interpolate=pyvips.Interpolate.new("bicubic"),
+        background=background,
+    )
 
 
 def toned(picture: Picture, quality: str) -> Picture:
@@ -213,27 +234,43 @@ def toned(picture: Picture, quality: str) -> Picture:
     raise Malformed(f"no such quality: {quality!r}")
 
 
-def encode(picture: Picture, form: str, strength: int = 0, bitonal: bool = False) -> bytes:
+def encode(picture: Picture, form: str, strength: int = 0, bitonal: bool = False, profile: bytes = b"") -> bytes:
     """The picture's bytes in `form`, with a quality of 1 to 100 where it is said and the format has one. `bitonal`: it is
-    black and white only, and stays so where the format can."""
+    black and white only, and stays so where the format can. `profile`: the ICC profile of its three bands, which goes along
+    where format and libvips know how."""
     media_type(form)
     if form == "jpg":
         pixels = settled(picture)
         quality = strength or JPEG_QUALITY
-        return _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=quality)
+        data = _jpeg.encode(pixels.data, pixels.width, pixels.height, bands=pixels.bands, quality=quality)
+        return icc.labelled(data, profile)
     if form == "pdf":
-        return _page(picture, strength, bitonal)
+        return _page(picture, strength, bitonal, profile)
     _, operation, options = _SAVERS[form]
     more = _BITONAL.get(form, {}) if bitonal else {"Q": strength} if strength and "Q" in options else {}
-    data: bytes = getattr(image(picture), operation)(**options | more)
-    return data
+    if profile and form in _PROFILED:
+        picture, more = _labelled(picture, profile), {**more, "strip": False}
+    made: bytes = getattr(image(picture), operation)(**options | more)
+    return made
 
 
-def _page(picture: Picture, strength: int, bitonal: bool) -> bytes:
+def _labelled(picture: Picture, profile: bytes) -> Pixels:
+    """The picture with that profile and nothing else beside its pixels: no name that its file said."""
+    made = image(settled(picture)).copy(interpretation="srgb")
+    made.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return made
+
+
+def to_srgb(raster: Raster, profile: bytes) -> Raster:
+    """RGB in the colours of an ICC profile as sRGB; unchanged where lcms cannot read that."""
+    return settled(_labelled(raster, profile).icc_transform("srgb", embedded=True, intent="perceptual"))
+
+
+def _page(picture: Picture, strength: int, bitonal: bool, profile: bytes) -> bytes:
     size = Size(picture.width, picture.height)
     if bitonal:
         return pdf.of_png(encode(picture, "png", bitonal=True), size)
-    return pdf.of_jpeg(encode(picture, "jpg", strength), size, picture.bands)
+    return pdf.of_jpeg(encode(picture, "jpg", strength), size, picture.bands, profile)
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from ptiffserve.config import Server
 from ptiffserve.geometry import Level, Size, tiles_across
 from ptiffserve.readers.tiff import TiffReader
 from ptiffserve.service import OpenSlides
-from ptiffserve.slide import tag
+from ptiffserve.slide import edition
 
 log = logging.getLogger("ptiffserve.lane")
 
@@ -77,7 +77,7 @@ class Shortcut:
     def _head(self, tile: Tile) -> tuple[bytes, ...]:
         """The response's head as wire makes it, cut where a tile's own numbers go."""
         fingerprint = tile.slide.fingerprint
-        name = f'"{tag(fingerprint)}-{tile.level}-\0"'
+        name = f'"{edition(tile.slide)}-{tile.level}-\0"'
         response = wire.picture(b"", "image/jpeg", name, fingerprint.mtime_ns, self._server.cache_control)
         response.headers.append((b"server-timing", b"\0"))
         wire.cors(response, None, self._server.cors)

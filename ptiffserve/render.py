@@ -7,7 +7,8 @@ from ptiffserve import _jpeg, encode
 from ptiffserve.address import WHITE, Associated, Blob, View, level_box
 from ptiffserve.encode import Picture
 from ptiffserve.errors import TileCorrupt
-from ptiffserve.geometry import Box, Part, Pyramid, Size, best_level, clip, downsample, fit, parts, scaled, window
+from ptiffserve.geometry import Box, Pyramid, Size, best_level, clip, downsample, fit, parts, scaled, window
+from ptiffserve.icc import labelled
 from ptiffserve.raster import Raster, resample
 from ptiffserve.readers.base import Means, Reader
 
@@ -27,7 +28,9 @@ def view(asked: View, reader: Reader, means: Means) -> Blob:
     bitonal = asked.quality == "bitonal"
     clear = asked.format in encode.CLEAR and asked.background == WHITE and not bitonal
     picture = encode.turned(_scaled(asked, reader, means), asked.turn, asked.mirror, asked.background, clear)
-    data = encode.encode(encode.toned(picture, asked.quality), asked.format, asked.strength, bitonal)
+    data = encode.encode(
+        encode.toned(picture, asked.quality), asked.format, asked.strength, bitonal, _profile(asked, reader)
+    )
     return Blob(data, media_type, "render")
 
 
@@ -54,12 +57,14 @@ def _lossless(asked: View, reader: Reader) -> Blob | None:
     except _jpeg.NotLossless:
         return None
     except _jpeg.JpegError as error:
-        raise TileCorrupt(asked.slide.key, f"tiles of level {asked.level} from {_name(touched[0])}: {error}") from error
-    return Blob(data, JPEG, "lossless")
+        where = f"level {asked.level} from tile {touched[0].col},{touched[0].row} on"
+        raise TileCorrupt(asked.slide.key, f"{where}: {error}") from error
+    return Blob(labelled(data, _profile(asked, reader)), JPEG, "lossless")
 
 
-def _name(part: Part) -> str:
-    return f"{part.col},{part.row}"
+def _profile(asked: View, reader: Reader) -> bytes:
+    """A profile of red, green and blue says nothing of a gray."""
+    return reader.profile if asked.quality == "color" else b""
 
 
 def _scaled(asked: View, reader: Reader, means: Means) -> Picture:

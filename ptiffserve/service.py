@@ -16,11 +16,11 @@ from ptiffserve.errors import Overloaded, SlideChanged, TileCorrupt
 from ptiffserve.geometry import Part
 from ptiffserve.readers.base import Means, Reader
 from ptiffserve.readers.decoded import DecodedTiles
-from ptiffserve.slide import Fingerprint, Slide
+from ptiffserve.slide import Fingerprint, Icc, Slide
 from ptiffserve.sources.file import FileSource, inside
 
 T = TypeVar("T")
-SlideKey = tuple[str, Fingerprint]
+SlideKey = tuple[str, Fingerprint, Icc]
 # What an open slide may hold besides its tile tables: reader, grids, parsed directories. bench/test_open.py measures it
 # (48 KB for a slide of 100,000 x 100,000 px); the rest is for long descriptions.
 SLIDE_OVERHEAD = 256 << 10
@@ -50,7 +50,7 @@ class OpenSlides:
 
     @staticmethod
     def key(slide: Slide) -> SlideKey:
-        return slide.id, slide.fingerprint
+        return slide.id, slide.fingerprint, slide.icc
 
     def touch(self, key: SlideKey) -> Reader | None:
         """The reader, which now is the one used last."""
@@ -76,7 +76,7 @@ class OpenSlides:
         source = FileSource(inside(self._root_of(slide.store), slide.path), slide.key)
         if source.fingerprint() != slide.fingerprint:
             raise SlideChanged(slide.key, "the file is not the one in the catalogue")
-        reader = readers.open_slide(source, slide.key)
+        reader = readers.open_slide(source, slide.key, slide.icc)
         self._keep(self.key(slide), reader, source)
         return reader
 
@@ -165,6 +165,8 @@ class Service:
         try:
             work()
         finally:
+            for _ in left:
+                pass  # after a failure nobody needs the rest
             for helper in helpers:
                 if not helper.cancel():
                     helper.result()

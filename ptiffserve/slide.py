@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from ptiffserve.geometry import Pyramid
 
+# What is done with a slide's ICC profile: sent along, pictures converted from it to sRGB, or left out.
+Icc = Literal["embed", "srgb", "none"]
 State = Literal["ready", "unreadable", "missing"]
 
 
@@ -30,6 +32,7 @@ class Slide(Struct, frozen=True, kw_only=True):
     """One slide of a store. `path` is relative to the store's root; `added` and `changed` are Unix seconds.
 
     `reason` says why an unreadable slide is so, or what is damaged in a readable one. An unreadable slide has no pyramid.
+    `icc` is what its store said when it was read, and the pyramid says what can be sent as stored under that.
     """
 
     id: str
@@ -44,7 +47,13 @@ class Slide(Struct, frozen=True, kw_only=True):
     pyramid: Pyramid | None = None
     barcode: str = ""
     associated: tuple[str, ...] = ()
+    icc: Icc = "embed"
 
     @property
     def key(self) -> str:
         return f"{self.store}/{self.path}"
+
+
+def edition(slide: Slide) -> str:
+    """A short name of the pictures that are made of a slide, for ETags: of its bytes and of what is done with its colours."""
+    return tag(slide.fingerprint) + slide.icc[0]

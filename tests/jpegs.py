@@ -70,16 +70,16 @@ def reframed(data: bytes, size: Size, sampling: int) -> bytes:
     )
 
 
-def stored(sampling: str, size: Size = (96, 96), **options: object) -> bytes:
+def stored(sampling: str, size: Size = (96, 96), seed: int = 1, **options: object) -> bytes:
     """A JPEG. 4:4:0 and 4:1:1 are made of 4:2:2 and 4:2:0; progressive they have to fill their units."""
     width, height = size
     if sampling == "440":
-        image = picture(16 * up(width, 8), 8 * up(height, 16))
+        image = picture(16 * up(width, 8), 8 * up(height, 16), seed)
         return reframed(saved(image, subsampling=1, **options), size, 0x12)
     if sampling == "411":
-        image = picture(16 * up(width, 32), 16 * up(height, 8))
+        image = picture(16 * up(width, 32), 16 * up(height, 8), seed)
         return reframed(saved(image, subsampling=2, **options), size, 0x41)
-    image = picture(*size)
+    image = picture(*size, seed)
     if sampling == "gray":
         return saved(image.convert("L"), **options)
     if sampling == "rgb":

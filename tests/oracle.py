@@ -10,7 +10,7 @@ from dataclasses import dataclass
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 WIDTH, HEIGHT, PHOTOMETRIC, SAMPLES, TILE_WIDTH, TILE_HEIGHT = 256, 257, 262, 277, 322, 323
-OFFSETS, COUNTS, TABLES = 324, 325, 347
+OFFSETS, COUNTS, TABLES, ICC = 324, 325, 347, 34675
 SOI, EOI, SOS, DQT, DHT, DRI, SOF0, SOF2, APP0, APP15, COM = (
     *(0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD),
     *(0xC0, 0xC2, 0xE0, 0xEF, 0xFE),
@@ -132,7 +132,7 @@ def table(directory: Directory) -> dict[tuple[int, int], tuple[int, int]]:
 
 
 def tile(directory: Directory, col: int, row: int) -> bytes:
-    """The tile as a whole JPEG, b"" where it is not stored."""
+    """The tile as a whole JPEG with the directory's ICC profile, b"" where it is not stored."""
     offset, count = table(directory).get((col, row), (0, 0))
     if not count:
         return b""
@@ -140,9 +140,9 @@ def tile(directory: Directory, col: int, row: int) -> bytes:
         raise Broken("truncated")
     size = directory.ints(TILE_WIDTH)[0], directory.ints(TILE_HEIGHT)[0]
     tables = directory.raw(TABLES) if TABLES in directory.entries else None
-    return whole(
-        directory.file[offset : offset + count], tables, transform(directory), (*size, directory.first(SAMPLES, 1))
-    )
+    frame = *size, directory.first(SAMPLES, 1)
+    profile = directory.raw(ICC) if ICC in directory.entries and frame[2] == 3 else b""
+    return whole(directory.file[offset : offset + count], tables, transform(directory), frame, profile)
 
 
 def transform(directory: Directory) -> int | None:
@@ -187,9 +187,14 @@ def segments(stream: bytes) -> list[tuple[int, bytes, int]]:
     return found
 
 
-def whole(stream: bytes, tables: bytes | None, adobe: int | None, frame: tuple[int, int, int]) -> bytes:
-    """SOI, APP14 if colour must be said, the tables, the stream without its SOI, private segments and what follows its EOI."""
+def whole(
+    stream: bytes, tables: bytes | None, adobe: int | None, frame: tuple[int, int, int], profile: bytes = b""
+) -> bytes:
+    """SOI, APP14 if colour must be said, profile, tables, the stream without its SOI, private segments and what follows EOI."""
     before = _segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([adobe])) if adobe is not None else b""
+    parts = range(0, len(profile), 65519)
+    for number, at in enumerate(parts, 1):
+        before += _segment(0xE2, b"ICC_PROFILE\0" + bytes([number, len(parts)]) + profile[at : at + 65519])
     kept = []
     for marker, body, _ in segments(tables) if tables is not None else ():
         if marker in (DQT, DHT, DRI):

@@ -56,11 +56,15 @@ def read_reply(stream: object, head: bool = False) -> Reply:
 
 @contextmanager
 def running(folder: Path, state: Path, *options: str, slides: int = 0) -> Iterator[RealServer]:
-    """A server on a free port with its catalogue in `state`, all its slides (or so many) listed; stopped at the end."""
+    """A server on a free port with its catalogue in `state`, all its slides (or so many) listed; stopped at the end.
+
+    `folder`: of slides, or a configuration.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "ptiffserve", "serve", str(folder), "--port", str(port), *options]
+    what = ["--config", str(folder)] if folder.suffix == ".toml" else [str(folder)]
+    command = [sys.executable, "-m", "ptiffserve", "serve", *what, "--port", str(port), *options]
     log = state / "server.log"
     state.mkdir(exist_ok=True)
     env = {**os.environ, "XDG_STATE_HOME": str(state), "PYTHONPATH": str(Path(__file__).parents[1])}

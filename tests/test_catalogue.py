@@ -106,3 +106,16 @@ class TestLookup:
     def test_slides_of_other_stores_are_not_there(self, catalogue: Embedded) -> None:
         catalogue.put([record(1, store="B")])
         assert Lookup(catalogue, ["A"]).get(record(1).id) is None
+
+    def test_a_path_where_clients_see_the_file_is_a_name(self, catalogue: Embedded) -> None:
+        slide = record(1)
+        catalogue.put([slide])
+        lookup = Lookup(catalogue, ["A"], {"/data/images": "A"})
+        assert lookup.get(f"/data/images/{slide.path}") == slide
+        for name in (
+            f"/data/images//{slide.path}",
+            f"/data/imagesX/{slide.path}",
+            f"data/images/{slide.path}",
+            f"/{slide.key}",
+        ):
+            assert lookup.get(name) is None, name

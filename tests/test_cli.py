@@ -171,6 +171,21 @@ def test_url_tells_slide_plan_lane_and_bytes(environment: dict[str, str], slides
     run(environment, "url", "/nothing", slides, code=1)
 
 
+def test_url_understands_what_other_servers_clients_ask(
+    environment: dict[str, str], slides: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f'[[store]]\nroot = "{slides}"\nurl_path = "/data/images"\n')
+    for url in (
+        "/iip?FIF=slides/big420.tiff&JTL=2,4",
+        "http://x/fcgi-bin/iipsrv.fcgi/IIP/raw/?token=x&DeepZoom=/data/images/big420.tiff_files/10/1_1.jpg",
+        "/zoomify/slides%2Fbig420.tiff/TileGroup0/2-1-1.jpg",
+        "/data/images/big420.tiff/512,512,512,512/256,/0/default.jpg",
+    ):
+        assert b"tile: level 1, col 1, row 1" in run(environment, "url", url, "--config", config).stdout, url
+    assert b"document" in run(environment, "url", "/iip?FIF=slides/big420.tiff&OBJ=Max-size", "--config", config).stdout
+
+
 def test_check_has_a_line_for_everything(environment: dict[str, str], slides: Path, tmp_path: Path) -> None:
     lines = run(environment, "check", slides).stdout.decode().splitlines()
     assert [line.split()[0] for line in lines] == ["ok"] * 3

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ptiffserve.app import labelled
-from ptiffserve.config import Config, Store, catalogue_path, load
+from ptiffserve.app import create_app, labelled
+from ptiffserve.config import RESERVED, Catalogue, Config, Store, catalogue_path, load, url_paths
+from ptiffserve.endpoint import PROTOCOLS
 from ptiffserve.errors import ConfigError
 
 
@@ -45,6 +46,28 @@ def test_file_and_environment(tmp_path: Path) -> None:
         ("[[store]]\nlabel = 'x'", "root"),
         ("[[store]]\nroot = 5", "root"),
         ("[[store]]\nroot = '/'\ncolour = 'x'", "colour"),
+        *(
+            (f"[[store]]\nroot = '/'\nurl_path = '{path}'", "store.url_path")
+            for path in (
+                "data",
+                "/",
+                "/data/",
+                "//data",
+                "/data//x",
+                "/data/../x",
+                "/data/.",
+                "/tiles/x",
+                "/api",
+                "/iiif",
+            )
+        ),
+        *(
+            (
+                f"[[store]]\nroot = '/'\nurl_path = '/data/x'\n[[store]]\nroot = '/'\nurl_path = '{path}'",
+                "store.url_path",
+            )
+            for path in ("/data/x", "/data", "/data/x/y")
+        ),
         ("[server\n", "c.toml"),
     ],
 )
@@ -53,6 +76,20 @@ def test_every_mistake_names_its_key(tmp_path: Path, text: str, named: str) -> N
     path.write_text(text)
     with pytest.raises(ConfigError, match=named):
         load(path, {})
+
+
+def test_slides_may_be_seen_under_paths_side_by_side(tmp_path: Path) -> None:
+    stores = (("/s/a", "/data/images"), ("/s/b", "/data/images2"), ("/s/c", ""), ("/s/d", ""), ("/s/e", "/mnt"))
+    text = "\n".join(f'[[store]]\nroot = "{root}"\nlabel = "{root[-1]}"\nurl_path = "{path}"' for root, path in stores)
+    (tmp_path / "c.toml").write_text(text)
+    found = url_paths(load(tmp_path / "c.toml", {}).store)
+    assert found == {"/data/images": "a", "/data/images2": "b", "/mnt": "e"}
+
+
+def test_every_first_segment_of_ours_is_reserved(tmp_path: Path) -> None:
+    app = create_app(Config(catalogue=Catalogue(f"sqlite:///{tmp_path}/c.db")))
+    pages = {route.path.split("/")[1] for route in app.rest.routes}  # type: ignore[union-attr]
+    assert {*PROTOCOLS, *pages} - {""} <= RESERVED
 
 
 def test_a_bad_environment_value_names_its_variable() -> None:

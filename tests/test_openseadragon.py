@@ -4,27 +4,22 @@ The URLs come from the library itself (npm, in Node without a browser), the size
 """
 
 import io
-import json
 import math
 import os
 import random
 import re
-import shutil
-import subprocess
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from direct import Answer, ask_all
+from osd import Asked, tiles_of
 from PIL import Image
 from served import Serve, settle
 from starlette.testclient import TestClient
 from tiny_tiff import FLAT, Tiny, jpeg_size, triangle, wave, write
 
-HERE = Path(__file__).parent
-PACKAGES = ("openseadragon@6.1.1", "jsdom@24.1.3")
 IMAGES = 200 * (5 if os.environ.get("PTIFFSERVE_SOAK") else 1)
 DIALECTS = ("iiif2", "iiif3", "dzi", "zoomify", "iip")
 # The sizes that the rules of viewers trip over: 1 px edges, single pixels, lines, powers of two and one beside them.
@@ -46,17 +41,6 @@ ODD = [
     Tiny(6000, 300, 144),
     Tiny(300, 6000, 1008, philips=True),
 ]
-
-
-class Asked(NamedTuple):
-    """A tile that OpenSeadragon asks for: its place in the level's grid, and how much of it will be drawn, in parts of
-    pixels at the edges."""
-
-    level: int
-    x: int
-    y: int
-    width: float
-    height: float
 
 
 def stated(url: str, asked: Asked, whole: tuple[int, int]) -> tuple[int, int]:
@@ -88,18 +72,6 @@ def random_slide(chance: random.Random) -> Tiny:
 
 
 @pytest.fixture(scope="module")
-def library() -> Path:
-    """A folder with OpenSeadragon and jsdom in its node_modules, filled by npm once."""
-    folder = HERE.parent / "build" / "osd"
-    if not all((folder / "node_modules" / package.partition("@")[0]).is_dir() for package in PACKAGES):
-        assert shutil.which("npm"), "npm is needed to fetch OpenSeadragon: apt install npm"
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(folder), *PACKAGES]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return folder / "node_modules"
-
-
-@pytest.fixture(scope="module")
 def odd(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> tuple[TestClient, dict[str, Tiny]]:
     """A server of IMAGES slides with all kinds of sizes, and what each of them is."""
     folder = tmp_path_factory.mktemp("osd") / "odd"
@@ -118,14 +90,13 @@ def document(client: TestClient, dialect: str, key: str) -> dict[str, object]:
     """What OpenSeadragon is given to begin with: the document and the URL it was fetched from."""
     url = {
         "dzi": f"/deepzoom/{key}.dzi",
-        "iip-dzi": f"/fcgi-bin/iipsrv.fcgi/IIP/raw/?token=x&DeepZoom={key}.dzi",
         "zoomify": f"/zoomify/{key}/ImageProperties.xml",
         "iip": f"/iip?FIF={key}&obj=IIP,1.0&obj=Max-size&obj=Tile-size&obj=Resolution-number&obj=Resolutions",
     }.get(dialect, f"/iiif/{dialect[-1]}/{key}/info.json")
     answer = client.get(url)
     assert answer.status_code == 200, answer.text
     said, address = answer.text, str(answer.url)
-    if dialect.endswith("dzi"):
+    if dialect == "dzi":
         return {"kind": "dzi", "url": address, "xml": said}
     if dialect == "zoomify":
         width, height, tile = (int(re.findall(rf'{name}="(\d+)"', said)[0]) for name in ("WIDTH", "HEIGHT", "TILESIZE"))
@@ -141,20 +112,6 @@ def document(client: TestClient, dialect: str, key: str) -> dict[str, object]:
     return {"kind": "iiif", "url": address, "info": answer.json()}
 
 
-def tiles_of(library: Path, images: list[dict[str, object]]) -> list[dict[str, Asked]]:
-    """For each image, the URLs that the library asks for. One Node process for all."""
-    done = subprocess.run(
-        ["node", str(HERE / "osd_urls.js")],
-        input=json.dumps(images),
-        env={**os.environ, "NODE_PATH": str(library)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return [{tile[-1]: Asked(*tile[:-1]) for tile in json.loads(line)} for line in done.stdout.splitlines()]
-
-
 def whole_size(said: dict[str, object]) -> tuple[int, int]:
     """The slide's size, for URLs that mean it without saying it."""
     if said["kind"] == "iiif":
@@ -164,11 +121,11 @@ def whole_size(said: dict[str, object]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_tile_has_the_size_that_openseadragon_expects(
-    odd: tuple[TestClient, dict[str, Tiny]], library: Path, dialect: str
+    odd: tuple[TestClient, dict[str, Tiny]], dialect: str
 ) -> None:
     client, named = odd
     documents = [document(client, dialect, f"odd/{name}") for name in named]
-    found = tiles_of(library, documents)
+    found = tiles_of(documents)
     assert len(found) == len(named)
     expected = {
         url: stated(url, asked, whole_size(said))
@@ -188,16 +145,14 @@ def test_every_tile_has_the_size_that_openseadragon_expects(
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("slide", [Tiny(1500, 1100, 256, paint=wave), Tiny(1025, 777, 128, levels=2, paint=wave)])
-def test_tiles_show_the_place_they_were_asked_for(
-    serve: Serve, library: Path, tmp_path: Path, slide: Tiny, dialect: str
-) -> None:
+def test_tiles_show_the_place_they_were_asked_for(serve: Serve, tmp_path: Path, slide: Tiny, dialect: str) -> None:
     """Where a tile lies follows from OpenSeadragon's own grid, so a wrong region or a shift by a pixel shows."""
     folder = tmp_path / "wave"
     folder.mkdir()
     write(slide, folder / "wave.tiff")
     client = serve(folder)
     settle(client, 1)
-    (tiles,) = tiles_of(library, [document(client, dialect, "wave/wave.tiff")])
+    (tiles,) = tiles_of([document(client, dialect, "wave/wave.tiff")])
     deepest = max(asked.level for asked in tiles.values())
     for url, asked in tiles.items():
         scale = 2 ** (deepest - asked.level)

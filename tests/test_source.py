@@ -14,7 +14,7 @@ PACKAGE = ROOT / "ptiffserve"
 GROUPS = [
     {"errors", "geometry", "_ptiff", "_jpeg", "_pixels"},
     {"address", "slide", "config"},
-    {"encode", "raster", "pdf"},
+    {"encode", "raster", "pdf", "icc"},
     {"sources"},
     {"readers", "cache", "catalogue", "sample"},
     {"service", "render"},

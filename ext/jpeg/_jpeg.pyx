@@ -123,8 +123,10 @@ def mcu(data):
     cdef turbo_size size
     cdef char[TURBO_MESSAGE] message
     cdef Py_buffer view
+    cdef int code
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-    code = turbo_mcu(turbo_bytes(<const uint8_t *>view.buf, <size_t>view.len), &size, message)
+    with nogil:
+        code = turbo_mcu(turbo_bytes(<const uint8_t *>view.buf, <size_t>view.len), &size, message)
     PyBuffer_Release(&view)
     check(code, message)
     return size.width, size.height

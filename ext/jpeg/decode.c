@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* What libjpeg's smoothing of chroma looks at beside a pixel, and more: it needs one sample, 2 px. */
-#define MARGIN 16
+/* What libjpeg's smoothing of chroma looks at beside a pixel: one sample of two pixels. */
+#define MARGIN 2
 
 typedef struct {
     failure failed;
@@ -41,8 +41,9 @@ static void read_rows(struct jpeg_decompress_struct *lib, const turbo_decoding *
 {
     const turbo_box *window = &asked->window;
     JSAMPROW row = NULL, out = asked->out;
+    /* At an odd address: libjpeg-turbo's colour conversion writes aligned rows past the caches, and this one is read at once. */
     if (lib->output_width != window->width)
-        row = lib->mem->alloc_large((j_common_ptr)lib, JPOOL_IMAGE, (size_t)lib->output_width * 3);
+        row = (JSAMPROW)lib->mem->alloc_large((j_common_ptr)lib, JPOOL_IMAGE, (size_t)lib->output_width * 3 + 1) + 1;
     for (unsigned i = 0; i < window->height; i++, out += asked->stride) {
         jpeg_read_scanlines(lib, row ? &row : &out, 1);
         if (row)

@@ -11,8 +11,8 @@ typedef struct {
     turning turned;
     model common;
     mosaic all;
-    int begun;         /* the first tile was read: `common` and the answer's header are set */
-    unsigned tile;     /* that is being read, for messages */
+    int begun;     /* the first tile was read: `common` and the answer's header are set */
+    unsigned tile; /* that is being read, for messages */
 } transcoding;
 
 /* ---- the answer's header and end -------------------------------------------------------------------------------------------- */

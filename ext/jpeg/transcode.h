@@ -9,8 +9,7 @@ typedef struct {
     int swap, reverse_x, reverse_y; /* reversed in the answer */
     int from_x, from_y;             /* reversed, named by the axis of the box */
     int as_is;
-    uint8_t order[DCTSIZE2]; /* of the stored coefficients in the turned block, */
-    JCOEF sign[DCTSIZE2];    /* and what they are multiplied with */
+    JCOEF sign[DCTSIZE2]; /* of the answer's coefficients beside the stored ones */
 } turning;
 
 turning turning_of(int turn, int mirror);

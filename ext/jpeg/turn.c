@@ -12,33 +12,43 @@ turning turning_of(int turn, int mirror)
     turned.as_is = !turned.swap && !turned.reverse_x && !turned.reverse_y;
     for (int i = 0; i < DCTSIZE2; i++) {
         int u = i % DCTSIZE, v = i / DCTSIZE;
-        turned.order[i] = (uint8_t)(turned.swap ? u * DCTSIZE + v : i);
         turned.sign[i] = ((turned.reverse_x && u % 2) != (turned.reverse_y && v % 2)) ? -1 : 1;
     }
     return turned;
 }
 
+/* In two loops: compilers make vectors of each, but not of both in one. */
+static void swap_axes(const JCOEF *restrict from, JCOEF *restrict to)
+{
+    for (int v = 0; v < DCTSIZE; v++)
+        for (int u = 0; u < DCTSIZE; u++)
+            to[v * DCTSIZE + u] = from[u * DCTSIZE + v];
+}
+
 void turn_block(const turning *turned, const JCOEF *restrict from, JCOEF *restrict to)
 {
-    if (turned->swap)
-        for (int i = 0; i < DCTSIZE2; i++)
-            to[i] = (JCOEF)(from[turned->order[i]] * turned->sign[i]);
-    else
-        for (int i = 0; i < DCTSIZE2; i++)
-            to[i] = (JCOEF)(from[i] * turned->sign[i]);
+    JBLOCK swapped;
+    if (turned->swap) {
+        swap_axes(from, swapped);
+        from = swapped;
+    }
+    for (int i = 0; i < DCTSIZE2; i++)
+        to[i] = (JCOEF)(from[i] * turned->sign[i]);
+}
+
+static void swap_table(JQUANT_TBL *table)
+{
+    for (int v = 0; v < DCTSIZE; v++)
+        for (int u = 0; u < v; u++) {
+            UINT16 kept = table->quantval[v * DCTSIZE + u];
+            table->quantval[v * DCTSIZE + u] = table->quantval[u * DCTSIZE + v];
+            table->quantval[u * DCTSIZE + v] = kept;
+        }
 }
 
 void turn_tables(const turning *turned, struct jpeg_compress_struct *out)
 {
-    for (int n = 0; turned->swap && n < NUM_QUANT_TBLS; n++) {
-        JQUANT_TBL *table = out->quant_tbl_ptrs[n];
-        for (int i = 0; table && i < DCTSIZE2; i++) {
-            int other = turned->order[i];
-            if (other > i) {
-                UINT16 kept = table->quantval[i];
-                table->quantval[i] = table->quantval[other];
-                table->quantval[other] = kept;
-            }
-        }
-    }
+    for (int n = 0; turned->swap && n < NUM_QUANT_TBLS; n++)
+        if (out->quant_tbl_ptrs[n])
+            swap_table(out->quant_tbl_ptrs[n]);
 }

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { LOBES = 3, BANDS = 3 };
 
@@ -40,21 +41,20 @@ static void taps_fill(taps *out, size_t pixel, double middle, double stretch, si
 {
     size_t first = within(middle - LOBES * stretch + 0.5, side - 1);
     size_t end = within(middle + LOBES * stretch + 0.5, side);
-    if (end <= first)
-        end = first + 1;
     float *weights = out->weights + pixel * out->most;
     double sum = 0;
     for (size_t i = first; i < end; i++)
         sum += weights[i - first] = (float)lanczos(((double)i + 0.5 - middle) / stretch);
-    if (fabs(sum) < 1e-3) { /* wholly past the edge: its nearest pixel */
-        weights[0] = 1;
-        end = first + 1;
-        sum = 1;
-    }
     for (size_t i = first; i < end; i++)
         weights[i - first] /= (float)sum;
     out->first[pixel] = first;
     out->count[pixel] = end - first;
+}
+
+/* A pixel that lies past the picture's edge is taken from the edge. */
+static double onto(double middle, size_t side)
+{
+    return middle < 0 ? 0 : middle > (double)side ? (double)side : middle;
 }
 
 static int taps_make(taps *out, double start, double extent, size_t side, size_t pixels)
@@ -68,7 +68,7 @@ static int taps_make(taps *out, double start, double extent, size_t side, size_t
     if (out->first == NULL || out->count == NULL || out->weights == NULL)
         return -1;
     for (size_t i = 0; i < pixels; i++)
-        taps_fill(out, i, start + ((double)i + 0.5) * scale, stretch, side);
+        taps_fill(out, i, onto(start + ((double)i + 0.5) * scale, side), stretch, side);
     return 0;
 }
 
@@ -79,37 +79,71 @@ static void taps_free(taps *out)
     free(out->weights);
 }
 
-WIDE static void add_row(float *restrict sum, const uint8_t *restrict row, size_t samples, float weight)
+/* Four rows at once: the sums are read and written as seldom as that. Rows past the last have no weight. */
+WIDE static void add_rows(float *restrict sum, const uint8_t *const rows[4], size_t samples, const float weights[4])
 {
+    const uint8_t *restrict a = rows[0], *restrict b = rows[1], *restrict c = rows[2], *restrict d = rows[3];
+    float wa = weights[0], wb = weights[1], wc = weights[2], wd = weights[3];
     for (size_t i = 0; i < samples; i++)
-        sum[i] += weight * (float)row[i];
+        sum[i] += (wa * (float)a[i] + wb * (float)b[i]) + (wc * (float)c[i] + wd * (float)d[i]);
+}
+
+static void sum_rows(const picture *from, const taps *down, size_t y, float *sum)
+{
+    size_t samples = BANDS * from->width, count = down->count[y];
+    const uint8_t *first = from->pixels + down->first[y] * samples;
+    const float *weights = down->weights + y * down->most;
+    for (size_t i = 0; i <= samples; i++)
+        sum[i] = 0;
+    for (size_t k = 0; k < count; k += 4) {
+        const uint8_t *rows[4];
+        float some[4];
+        for (size_t i = 0; i < 4; i++) {
+            rows[i] = first + (k + i < count ? k + i : k) * samples;
+            some[i] = k + i < count ? weights[k + i] : 0;
+        }
+        add_rows(sum, rows, samples, some);
+    }
+}
+
+typedef float four __attribute__((vector_size(16)));
+
+static inline four load(const float *at)
+{
+    four value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static uint8_t sample(float value)
+{
+    value += 0.5f;
+    return value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)value;
 }
 
 /* `row` has one sample more than its pixels: four are read at once, of which three count. */
 WIDE static void filter_row(const taps *across, const float *restrict row, uint8_t *restrict out, size_t width)
 {
-    for (size_t x = 0; x < width; x++) {
-        const float *from = row + BANDS * across->first[x];
-        const float *weights = across->weights + x * across->most;
-        float sum[BANDS + 1] = {0};
-        for (size_t k = 0; k < across->count[x]; k++)
-            for (size_t band = 0; band <= BANDS; band++)
-                sum[band] += weights[k] * from[BANDS * k + band];
-        for (size_t band = 0; band < BANDS; band++) {
-            float value = sum[band] + 0.5f;
-            out[BANDS * x + band] = value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)value;
+    for (size_t x = 0; x < width; x++, out += BANDS) {
+        const float *from = row + BANDS * across->first[x], *weights = across->weights + x * across->most;
+        size_t count = across->count[x], k = 0;
+        four even = {0}, odd = {0};
+        for (; k + 2 <= count; k += 2) {
+            even += weights[k] * load(from + BANDS * k);
+            odd += weights[k + 1] * load(from + BANDS * (k + 1));
         }
+        if (k < count)
+            even += weights[k] * load(from + BANDS * k);
+        even += odd;
+        for (size_t band = 0; band < BANDS; band++)
+            out[band] = sample(even[band]);
     }
 }
 
 static void filter(const picture *from, const taps *across, const taps *down, float *row, uint8_t *out, size_t width, size_t height)
 {
-    size_t samples = BANDS * from->width;
     for (size_t y = 0; y < height; y++) {
-        for (size_t i = 0; i <= samples; i++)
-            row[i] = 0;
-        for (size_t k = 0; k < down->count[y]; k++)
-            add_row(row, from->pixels + (down->first[y] + k) * samples, samples, down->weights[y * down->most + k]);
+        sum_rows(from, down, y, row);
         filter_row(across, row, out + y * BANDS * width, width);
     }
 }

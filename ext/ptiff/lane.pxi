@@ -137,6 +137,16 @@ cdef int target_of(const uint8_t *data, uint64_t end, Target *out) noexcept nogi
     return COLD
 
 
+cdef int query_idle(const uint8_t *query, uint64_t size) noexcept nogil:
+    """OK if a query asks for nothing: it is empty, or names a version alone, as our viewer does. Others choose edges and
+    colours."""
+    if size == 0:
+        return OK
+    if size < 2 or memcmp(query, b"v=", 2) != 0 or memchr(query, 38, size) != NULL:
+        return COLD
+    return OK
+
+
 cdef int parse_request(const uint8_t *data, uint64_t size, Target *out) noexcept nogil:
     """A plain `GET <tile> HTTP/1.1` with plain headers and nothing behind it, or COLD."""
     cdef uint64_t at = 4, path_end = 0
@@ -147,6 +157,8 @@ cdef int parse_request(const uint8_t *data, uint64_t size, Target *out) noexcept
             path_end = at
         at += 1
     if size - at < 11 or at - 4 > MAX_TARGET or memcmp(data + at, b" HTTP/1.1\r\n", 11) != 0:
+        return COLD
+    if path_end and query_idle(data + path_end + 1, at - path_end - 1) != OK:
         return COLD
     if headers_plain(data, at + 11, size) != OK:
         return COLD

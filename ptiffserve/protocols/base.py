@@ -87,10 +87,12 @@ def rounded(value: Fraction) -> int:
 
 def unescaped(text: bytes) -> str:
     """Percent-decoded once; a plus is a plus. Malformed for a bad escape or bytes that are not UTF-8."""
-    if _BAD_ESCAPE.search(text):
-        raise Malformed("a bad percent escape in the URL")
+    if b"%" in text:
+        if _BAD_ESCAPE.search(text):
+            raise Malformed("a bad percent escape in the URL")
+        text = unquote_to_bytes(text)
     try:
-        return unquote_to_bytes(text).decode("utf-8")
+        return text.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("the URL is not UTF-8") from None
 

@@ -4,6 +4,8 @@ from ptiffserve._ptiff import TiffError, walk
 from ptiffserve.errors import SlideUnreadable
 from ptiffserve.readers import isyntax, openslide, philips, tiled
 from ptiffserve.readers.base import Format, Probe, Reader
+from ptiffserve.readers.colour import Converted, profile_of
+from ptiffserve.slide import Icc
 from ptiffserve.sources.base import Source
 
 FORMATS: tuple[Format, ...] = (
@@ -14,25 +16,28 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
-def probe(source: Source, name: str) -> Probe:
+def probe(source: Source, name: str, icc: Icc = "embed") -> Probe:
     """Parses the file's TIFF directories, if it has any. SlideUnreadable where it cannot be read at all."""
     try:
         directories, fault = walk(source.read, source.fingerprint().size)
     except TiffError as error:
-        return Probe(source, name, [], str(error))
+        return Probe(source, name, [], str(error), icc)
     except OSError as error:
         raise SlideUnreadable(name, f"cannot be read: {error}") from error
-    return Probe(source, name, directories, fault)
+    return Probe(source, name, directories, fault, icc, profile_of(directories[0]) if directories else b"")
 
 
-def open_slide(source: Source, name: str) -> Reader:
-    """The reader for a source; `name` is what errors call it. SlideUnreadable, with every format's reason, where none fits."""
-    probed = probe(source, name)
+def open_slide(source: Source, name: str, icc: Icc = "embed") -> Reader:
+    """The reader for a source; `name` is what errors call it. SlideUnreadable, with every format's reason, where none fits.
+
+    `icc`: what is done with the slide's colour profile.
+    """
+    probed = probe(source, name, icc)
     reasons = [probed.fault] if probed.fault else []
     for form in FORMATS:
         reason = _detected(form, probed)
         if not reason:
-            return _opened(form, probed)
+            return _coloured(_opened(form, probed), icc)
         if reason not in reasons:
             reasons.append(f"{form.name}: {reason}")
     raise SlideUnreadable(name, "; ".join(reasons))
@@ -50,3 +55,13 @@ def _opened(form: Format, probed: Probe) -> Reader:
         return form.open(probed)
     except (TiffError, OSError, OverflowError, ValueError) as error:
         raise SlideUnreadable(probed.name, f"{form.name}: {error}") from error
+
+
+def _coloured(reader: Reader, icc: Icc) -> Reader:
+    # Each level keeps a prefix for its tiles.
+    reader.nbytes += len(reader.profile) * (1 + len(reader.pyramid.levels))
+    if icc == "srgb" and reader.profile:
+        return Converted(reader)
+    if icc == "none":
+        reader.profile = b""
+    return reader

@@ -8,6 +8,7 @@ from ptiffserve._ptiff import Directory
 from ptiffserve.geometry import Box, Part, Pyramid
 from ptiffserve.raster import Raster
 from ptiffserve.readers.decoded import DecodedTiles
+from ptiffserve.slide import Icc
 from ptiffserve.sources.base import Source
 
 
@@ -33,7 +34,8 @@ class Reader(Protocol):
     """An open slide. Safe to use from many threads at once.
 
     `fault` is "" or what is damaged in a slide that can still be served; `nbytes` the memory it holds. `shrinks`: the
-    factors by which it can decode a level smaller than it is at less than the cost of the whole.
+    factors by which it can decode a level smaller than it is at less than the cost of the whole. `profile`: the ICC profile
+    (RGB) of its pixels, which stored tiles carry already; b"" for none, or sRGB.
     """
 
     format: str
@@ -41,6 +43,7 @@ class Reader(Protocol):
     barcode: str
     fault: str
     nbytes: int
+    profile: bytes
     shrinks: tuple[int, ...]
 
     def tile_now(self, level: int, col: int, row: int) -> bytes | None:
@@ -71,6 +74,7 @@ class Probe:
     """A file on its way to becoming a reader: parsed once as a TIFF, shown to every format in turn.
 
     `directories` is empty where the file is no TIFF; `fault` then says why, or what is wrong behind the first directory.
+    `icc`: what is to be done with its colour profile; `profile`: the one in its first directory, b"" for none that is usable.
     `noted` is what a format's detect found out and its open need not find out again.
     """
 
@@ -78,7 +82,14 @@ class Probe:
     name: str
     directories: list[Directory]
     fault: str
+    icc: Icc = "embed"
+    profile: bytes = b""
     noted: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def carried(self) -> bytes:
+        """The profile that stored tiles are sent with."""
+        return self.profile if self.icc == "embed" else b""
 
 
 class Format(NamedTuple):

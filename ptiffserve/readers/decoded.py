@@ -6,21 +6,20 @@ from threading import Lock
 
 from ptiffserve.raster import Raster
 
-# Tiles that were wanted once and may be wanted again, by key only.
-MAX_SEEN = 4096
-
 
 class DecodedTiles:
     """Whole tiles as pixels, least recently used first, bounded by bytes; for all slides and threads.
 
-    A region takes a window of each tile, which costs less than the tile. So a tile is worth keeping once it is wanted again.
+    A region takes a window of each tile, which costs less than the tile. So a tile is worth keeping once it is wanted again
+    before as many others were wanted as could be kept.
     """
 
     def __init__(self, nbytes: int) -> None:
         self._nbytes = nbytes
         self._held = 0
         self._tiles: OrderedDict[Hashable, Raster] = OrderedDict()
-        self._seen: OrderedDict[Hashable, None] = OrderedDict()
+        self._seen: OrderedDict[Hashable, int] = OrderedDict()
+        self._noted = 0
         self._lock = Lock()
 
     def get(self, key: Hashable) -> Raster | None:
@@ -30,14 +29,17 @@ class DecodedTiles:
                 self._tiles.move_to_end(key)
             return tile
 
-    def again(self, key: Hashable) -> bool:
-        """Notes that a tile is wanted; whether it was before, lately."""
+    def again(self, key: Hashable, nbytes: int) -> bool:
+        """Notes that a tile of so many bytes is wanted; whether it was before, lately."""
         with self._lock:
-            if self._seen.pop(key, self) is None:
+            before = self._seen.pop(key, 0)
+            self._noted -= before
+            if before:
                 return True
-            self._seen[key] = None
-            if len(self._seen) > MAX_SEEN:
-                self._seen.popitem(last=False)
+            self._seen[key] = nbytes
+            self._noted += nbytes
+            while self._noted > self._nbytes:
+                self._noted -= self._seen.popitem(last=False)[1]
             return False
 
     def put(self, key: Hashable, tile: Raster) -> None:

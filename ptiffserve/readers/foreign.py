@@ -10,6 +10,7 @@ from typing import Any
 from ptiffserve import encode
 from ptiffserve.errors import NotFound, SlideChanged, SlideUnreadable, TileCorrupt
 from ptiffserve.geometry import Box, Level, Part, Pyramid, Size, tiles_across, whole_scale
+from ptiffserve.icc import usable
 from ptiffserve.raster import Raster, paste
 from ptiffserve.readers.base import ALONE, Means
 from ptiffserve.readers.foreign_pool import Failed, Pool
@@ -38,7 +39,7 @@ class ForeignReader:
         self._name = name
         self._pool = pool
         try:
-            said, _ = self._ask(what="describe")
+            said, profile = self._ask(what="describe")
         except TileCorrupt as error:
             raise SlideUnreadable(name, error.reason) from error
         properties = said["properties"]
@@ -46,6 +47,7 @@ class ForeignReader:
             self.pyramid = _pyramid(said["sizes"], properties)
         except ValueError as error:
             raise SlideUnreadable(name, f"{form}: {error}") from error
+        self.profile = usable(profile)
         self.barcode: str = properties.get("openslide.barcode", "")
         self._background = _colour(properties.get("openslide.background-color", ""))
         self._pictures = _pictures(said["associated"], properties)

@@ -30,7 +30,8 @@ Asked = dict[str, Any]
 class Library(Protocol):
     """What is asked of a library. `handles`: slides that it may have open; `faults`: what it raises where it cannot.
 
-    Slides are described in OpenSlide's words, whichever library it is. Regions are counted in the level's own pixels.
+    Slides are described in OpenSlide's words, whichever library it is, with the ICC profile behind. Regions are counted in
+    the level's own pixels.
     """
 
     title: str
@@ -68,11 +69,13 @@ class OpenSlide:
         return handle
 
     def describe(self, handle: Any, asked: Asked) -> Answer:
-        return {
+        said = {
             "sizes": handle.level_dimensions,
             "properties": dict(handle.properties),
             "associated": list(handle.associated_images.keys()),
-        }, b""
+        }
+        # As it lies in the slide: `color_profile` would have lcms write it anew.
+        return said, bytes(getattr(handle, "_profile", None) or b"")
 
     def region(self, handle: Any, asked: Asked) -> Answer:
         # Positions are whole pixels of level 0, so that a level of an odd scale is placed to half of one of those.

@@ -76,6 +76,7 @@ class PageReader:
         self.pyramid = pyramid
         self.barcode = ""
         self.fault = ""
+        self.profile = b""
         self.nbytes = sum(page.grid.nbytes() for page in pages)
         self._source = source
         self._name = name

@@ -51,6 +51,7 @@ def open(probe: Probe) -> TiffReader:
     reader = TiffReader(probe.source, "philips", Pyramid(levels, _mpp(document)), grids, _pictures(probe, document))
     reader.barcode = document.barcode
     reader.fault = probe.fault
+    reader.profile = probe.profile
     return reader
 
 
@@ -129,7 +130,7 @@ def _levels(probe: Probe, kept: list[tuple[Plane, int]]) -> tuple[tuple[Level, .
     base = kept[0][0].size
     levels, grids = [], []
     for index, (plane, d) in enumerate(kept):
-        grid, coding = grid_of(plane, probe.source, probe.name, index)
+        grid, coding = grid_of(plane, probe.source, probe.name, index, probe.carried)
         size = Size(max(1, base.width // d), max(1, base.height // d))
         levels.append(Level(size, plane.tile, plane.grid, d, *coding))
         grids.append(grid)

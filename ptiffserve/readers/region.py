@@ -50,7 +50,7 @@ class Tiles:
         """The whole tile if it is at hand or worth decoding: at once where a part costs as much, else when wanted again."""
         key = *self._key, part.col, part.row
         whole = means.decoded.get(key)
-        if whole is None and (not self._cuts or means.decoded.again(key)):
+        if whole is None and (not self._cuts or means.decoded.again(key, 3 * self._size.width * self._size.height)):
             whole = white(self._size)
             self._draw(Part(part.col, part.row, Box(0, 0, self._size.width, self._size.height), 0, 0), whole)
             means.decoded.put(key, whole)

@@ -10,6 +10,7 @@ from ptiffserve._ptiff import Directory, Grid, TiffError, prefix, sniff
 from ptiffserve.encode import PixelFault
 from ptiffserve.errors import NotFound, TileCorrupt
 from ptiffserve.geometry import Box, Level, Part, Pyramid, Size, tiles_across, whole_scale
+from ptiffserve.icc import labelled
 from ptiffserve.raster import Raster
 from ptiffserve.readers.base import ALONE, Means
 from ptiffserve.readers.region import Tiles
@@ -58,6 +59,7 @@ class TiffReader:
         self.pyramid = pyramid
         self.barcode = ""
         self.fault = ""
+        self.profile = b""
         self.nbytes = sum(grid.nbytes() for grid in grids)
         self._source = source
         self.file = source.file
@@ -164,11 +166,14 @@ class Coding(NamedTuple):
     luma: bool = False
 
 
-def grid_of(plane: Plane, source: Source, name: str, level: int) -> tuple[Grid, Coding]:
-    """The level's tile table, ready to serve, and how its tiles are coded, going by the first that is stored."""
+def grid_of(plane: Plane, source: Source, name: str, level: int, profile: bytes = b"") -> tuple[Grid, Coding]:
+    """The level's tile table, ready to serve, and how its tiles are coded, going by the first that is stored.
+
+    `profile`: the ICC profile that they are sent with, b"" for none.
+    """
     grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
     frame = _first_frame(grid, source)
-    grid.expect(_head(plane, frame), plane.tile.width, plane.tile.height, plane.samples)
+    grid.expect(labelled(_head(plane, frame), profile), plane.tile.width, plane.tile.height, plane.samples)
     return grid, _coding(plane, frame)
 
 

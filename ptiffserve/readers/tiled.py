@@ -71,6 +71,7 @@ def open(probe: Probe) -> Reader:
         planes = pyramid_planes(plane, probe.directories[1:], probe)
     reader = _reader(probe, planes, subs, _mpp(base, images), _pictures(probe, images))
     reader.fault = "; ".join(fault for fault in (probe.fault, faults, broken) if fault)
+    reader.profile = probe.profile
     return reader
 
 
@@ -84,7 +85,7 @@ def _reader(
     """On the compiled path where the base is JPEG."""
     size, source = planes[0].size, probe.source
     if planes[0].directory.first(COMPRESSION, 1) == JPEG:
-        tables = [grid_of(plane, source, probe.name, i) for i, plane in enumerate(planes)]
+        tables = [grid_of(plane, source, probe.name, i, probe.carried) for i, plane in enumerate(planes)]
         levels = tuple(level_of(plane, size, coding) for plane, (_, coding) in zip(planes, tables, strict=True))
         return TiffReader(source, "tiled", Pyramid(levels, mpp), [grid for grid, _ in tables], pictures)
     where = {directory.offset: (directory.index, -1) for directory in probe.directories}

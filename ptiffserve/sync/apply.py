@@ -36,7 +36,7 @@ class Result(NamedTuple):
 def apply(store: Store, found: Found, catalogue: Catalogue, wait: Callable[[str], bool] = lambda path: False) -> Result:
     """Brings the catalogue in step. `wait(path)` says of a new or changed file that it is still growing."""
     found = _without_parts(store, found)
-    changes = diff(found.files, catalogue.each(store.label))
+    changes = diff(found.files, catalogue.each(store.label), store.icc)
     if changes.gone and not found.files:
         return Result(0, 0, 0, 0, [*found.failed, (".", "the store is empty: nothing is marked missing")])
     failed = list(found.failed)
@@ -90,6 +90,7 @@ def index(store: Store, path: str, fingerprint: Fingerprint, before: Slide | Non
         state="unreadable",
         added=before.added if before else now,
         changed=now,
+        icc=store.icc,
     )
     try:
         return _read(store, slide)
@@ -105,7 +106,7 @@ def _read(store: Store, slide: Slide) -> Slide:
     source = FileSource(inside(Path(store.root), slide.path), slide.key)
     if source.fingerprint() != slide.fingerprint:
         raise SlideChanged(slide.key, "the file changed after it was looked at")
-    reader = open_slide(source, slide.key)
+    reader = open_slide(source, slide.key, slide.icc)
     return msgspec.structs.replace(
         slide,
         state="ready",

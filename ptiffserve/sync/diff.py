@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ptiffserve.slide import Fingerprint, Slide
+from ptiffserve.slide import Fingerprint, Icc, Slide
 
 
 class Diff(NamedTuple):
-    """`moved`: the old record and its new path. `back`: missing ones whose file is there again, unchanged."""
+    """`changed`: other bytes, or read under another setting for colours. `moved`: the old record and its new path. `back`:
+    missing ones whose file is there again, unchanged."""
 
     added: list[str]
     changed: list[Slide]
@@ -16,7 +17,7 @@ class Diff(NamedTuple):
     back: list[Slide]
 
 
-def diff(found: Mapping[str, Fingerprint], known: Iterable[Slide]) -> Diff:
+def diff(found: Mapping[str, Fingerprint], known: Iterable[Slide], icc: Icc = "embed") -> Diff:
     by_path = {slide.path: slide for slide in known}
     lost = [slide for path, slide in by_path.items() if path not in found]
     new = [path for path in found if path not in by_path]
@@ -25,10 +26,10 @@ def diff(found: Mapping[str, Fingerprint], known: Iterable[Slide]) -> Diff:
     kept = [slide for path, slide in by_path.items() if path in found]
     return Diff(
         added=[path for path in new if path not in moved_paths],
-        changed=[slide for slide in kept if slide.fingerprint != found[slide.path]],
+        changed=[s for s in kept if s.fingerprint != found[s.path] or s.icc != icc],
         moved=moved,
         gone=[slide for slide in lost if slide.id not in moved_ids and slide.state != "missing"],
-        back=[s for s in kept if s.state == "missing" and s.fingerprint == found[s.path]],
+        back=[s for s in kept if s.state == "missing" and s.fingerprint == found[s.path] and s.icc == icc],
     )
 
 

@@ -55,8 +55,10 @@ def site(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ptiffserve", "serve", str(folder), "--port", str(port)]
-    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
+    state = tmp_path_factory.mktemp("state")
+    (state / "c.toml").write_text(f'[[store]]\nroot = "{folder}"\nurl_path = "/data/images"\n')
+    command = [sys.executable, "-m", "ptiffserve", "serve", "--config", str(state / "c.toml"), "--port", str(port)]
+    environment = os.environ | {"XDG_STATE_HOME": str(state)}
     with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
         try:
             _await(server, port)

@@ -182,7 +182,7 @@ def test_search(site: Site, open_page: OpenPage) -> None:
     page.keyboard.type("small")
     expect(page.locator(".card")).to_have_count(1)
     expect(page.locator("#count")).to_have_text("1 slide")
-    assert page.url.endswith("?q=small")
+    expect(page).to_have_url(re.compile(r"\?q=small$"))
     page.get_by_role("searchbox").fill("no such slide at all")
     expect(page.get_by_role("heading", name="No slide has this in its name")).to_be_visible()
     page.get_by_role("button", name="Show all slides").click()
