@@ -4,7 +4,6 @@ libvips's pictures are lazy until `encode` or `settled` runs them; a damaged inp
 """
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, cos, radians, sin
 from typing import Any
@@ -169,11 +168,6 @@ def canvas(size: Size, background: str = "ffffff") -> Pixels:
 
 def _rgb(colour: str) -> list[int]:
     return list(bytes.fromhex(colour))
-
-
-def mosaic(tiles: Sequence[Pixels], across: int) -> Pixels:
-    """Tiles of one size, row by row."""
-    return tiles[0] if len(tiles) == 1 else pyvips.Image.arrayjoin(list(tiles), across=across)
 
 
 def cut(image: Pixels, box: Box) -> Pixels:
