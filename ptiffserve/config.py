@@ -79,9 +79,15 @@ ENDINGS = [
 ]
 
 
-class Store(Struct, frozen=True, forbid_unknown_fields=True):
-    """A folder of slides. `poll`: least seconds between two looks at it. `url_path`: where clients see the folder.
+Access = Literal["inherit", "open", "login"]
+Kind = Literal["folder", "mongodb", "object"]
 
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """A place of slides. `poll`: least seconds between two looks at it. `url_path`: where clients see the folder.
+
+    `root`: a folder, `mongodb://HOST/DATABASE` (GridFS and SlideAtlas's tile collections), or `s3://...`. `schedule`: a crontab
+    expression for syncs by the worker, "" for none. `remove_after`: seconds that the record of a vanished file is kept.
     `icc`: slides' colour profiles go with their pictures, or pictures are converted from them to sRGB, or they are left out.
     """
 
@@ -91,7 +97,32 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     include: list[str] = field(default_factory=lambda: [f"*.{ending}" for ending in ENDINGS])
     exclude: list[str] = field(default_factory=list)
     poll: float = 1.0
+    schedule: str = ""
+    remove_after: float = 7 * 86400.0
+    access: Access = "inherit"
     icc: Icc = "embed"
+
+    @property
+    def kind(self) -> Kind:
+        scheme, separator, _ = self.root.partition("://")
+        if not separator:
+            return "folder"
+        return "mongodb" if scheme.startswith("mongodb") else "object"
+
+
+class StoreRecord(Store, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A store as the catalogue knows it: its settings, and what became of it.
+
+    `id` has 24 hex digits. `tile_endpoint`: where its tiles are served, "" for here. `last_sync`: Unix seconds of the last sync
+    that was completed, 0 for none. `host_name`: the machine whose folder it is, "" for any. `configured`: it stands in a
+    configuration file, which says its settings at every start.
+    """
+
+    id: str
+    tile_endpoint: str = ""
+    last_sync: float = 0.0
+    host_name: str = ""
+    configured: bool = False
 
 
 # First segments of paths that are ours, or will be: no url_path may begin with one.

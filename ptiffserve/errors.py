@@ -43,6 +43,48 @@ class NotFound(PtiffserveError):
     code = "not_found"
 
 
+class Conflict(PtiffserveError):
+    """What is there already stands against it."""
+
+    code = "conflict"
+
+
+class WrongKind(PtiffserveError):
+    """The store is of a kind that cannot do this."""
+
+    code = "wrong_kind"
+
+
+class TooLarge(PtiffserveError):
+    """The body is larger than this server takes."""
+
+    code = "too_large"
+
+
+class ChecksumMismatch(PtiffserveError):
+    """The bytes that arrived are not those that were sent."""
+
+    code = "checksum_mismatch"
+
+
+class DiskFull(PtiffserveError):
+    """There is no room for what was sent."""
+
+    code = "disk_full"
+
+
+class Unavailable(PtiffserveError):
+    """A back end that this answer needs is away; worth another try."""
+
+    code = "unavailable"
+
+
+class Unauthorized(PtiffserveError):
+    """The request does not say who asks, or not believably."""
+
+    code = "unauthorized"
+
+
 class Forbidden(PtiffserveError):
     """The thing may exist, but this request may not see it."""
 

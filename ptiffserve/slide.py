@@ -28,11 +28,20 @@ def tag(fingerprint: Fingerprint) -> str:
     return blake2b(repr(fingerprint).encode(), digest_size=8).hexdigest()
 
 
+class Alias(Struct, frozen=True, gc=False):
+    """Another file of the store with the very bytes of a slide: it has no record of its own."""
+
+    path: str
+    fingerprint: Fingerprint
+
+
 class Slide(Struct, frozen=True, kw_only=True):
     """One slide of a store. `path` is relative to the store's root; `added` and `changed` are Unix seconds.
 
     `reason` says why an unreadable slide is so, or what is damaged in a readable one. An unreadable slide has no pyramid.
-    `icc` is what its store said when it was read, and the pyramid says what can be sent as stored under that.
+    `icc` is what its store said when it was read, and the pyramid says what can be sent as stored under that. `digest` names
+    the file's content whatever its name and times are, "" where it was not taken. `reading` is the number of what readers
+    knew when they read it (ptiffserve.readers.READING): an older record is read again.
     """
 
     id: str
@@ -48,6 +57,9 @@ class Slide(Struct, frozen=True, kw_only=True):
     barcode: str = ""
     associated: tuple[str, ...] = ()
     icc: Icc = "embed"
+    digest: str = ""
+    also: tuple[Alias, ...] = ()
+    reading: int = 0
 
     @property
     def key(self) -> str:

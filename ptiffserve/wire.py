@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ptiffserve.errors import (
+    ChecksumMismatch,
+    Conflict,
+    DiskFull,
     Forbidden,
     Malformed,
     NotFound,
@@ -19,7 +22,11 @@ from ptiffserve.errors import (
     SlideChanged,
     SlideError,
     SlideUnreadable,
+    TooLarge,
     TooLong,
+    Unauthorized,
+    Unavailable,
+    WrongKind,
 )
 
 Headers = list[tuple[bytes, bytes]]
@@ -31,11 +38,18 @@ STATUS: dict[type[PtiffserveError], int] = {
     TooLong: 414,
     Malformed: 400,
     NotFound: 404,
+    Unauthorized: 401,
     Forbidden: 403,
+    Conflict: 409,
+    WrongKind: 410,
+    TooLarge: 413,
+    ChecksumMismatch: 422,
     SlideUnreadable: 422,
     SlideChanged: 503,
     SlideError: 500,
     Overloaded: 503,
+    Unavailable: 503,
+    DiskFull: 507,
 }
 RETRY_SECONDS = b"1"
 METHODS = b"GET, HEAD, OPTIONS"

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from ptiffserve.catalogue.base import Catalogue, Query
+from ptiffserve.config import StoreRecord
+from ptiffserve.errors import Conflict
 from ptiffserve.geometry import Level, Pyramid, Size
 from ptiffserve.slide import Fingerprint, Slide
 
@@ -92,6 +95,31 @@ class CatalogueContract:
         before = catalogue.generation()
         catalogue.put([record(1)])
         assert catalogue.generation() != before
+
+    def test_stores(self, catalogue: Catalogue) -> None:
+        assert catalogue.stores() == []
+        first = StoreRecord(root="/x/ü", label="B", id="b" * 24, last_sync=1.25, exclude=["*.tmp"], icc="srgb")
+        second = StoreRecord(root="mongodb://h/d", label="A", id="a" * 24, host_name="h", configured=True)
+        before = catalogue.generation()
+        catalogue.put_store(first)
+        catalogue.put_store(second)
+        assert catalogue.generation() != before
+        assert catalogue.stores() == [second, first]
+        renamed = msgspec.structs.replace(first, label="C")
+        catalogue.put_store(renamed)
+        assert catalogue.stores() == [second, renamed]
+        with pytest.raises(Conflict):
+            catalogue.put_store(msgspec.structs.replace(renamed, label="A"))
+        assert catalogue.stores() == [second, renamed]
+
+    def test_a_store_is_forgotten_with_its_slides(self, catalogue: Catalogue) -> None:
+        catalogue.put_store(StoreRecord(root="/x", label="A", id="a" * 24))
+        catalogue.put_store(StoreRecord(root="/y", label="B", id="b" * 24))
+        catalogue.put([record(1), record(2, store="B")])
+        catalogue.forget_store("A")
+        assert [store.label for store in catalogue.stores()] == ["B"]
+        assert catalogue.get(record(1).id) is None
+        assert catalogue.get(record(2).id) == record(2, store="B")
 
     def test_all_or_none(self, catalogue: Catalogue) -> None:
         def records() -> object:

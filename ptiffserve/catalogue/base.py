@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from ptiffserve.config import StoreRecord
 from ptiffserve.slide import Slide
 
 
@@ -40,6 +41,15 @@ class Catalogue(Protocol):
         """Every record of a store."""
 
     def page(self, query: Query) -> Page: ...
+
+    def stores(self) -> list[StoreRecord]:
+        """In the order of their labels."""
+
+    def put_store(self, store: StoreRecord) -> None:
+        """Adds or replaces a store by id; durable when it returns. Conflict where another has its label."""
+
+    def forget_store(self, label: str) -> None:
+        """Removes a store and the records of its slides."""
 
     def generation(self) -> int:
         """Another number whenever any process has changed the catalogue. Cheap enough to ask four times a second."""

@@ -9,6 +9,8 @@ from threading import Lock
 import msgspec
 
 from ptiffserve.catalogue.base import Page, Query
+from ptiffserve.config import StoreRecord
+from ptiffserve.errors import Conflict
 from ptiffserve.slide import Slide
 
 _SCHEMA = """
@@ -21,6 +23,7 @@ CREATE TABLE IF NOT EXISTS slides (
     record BLOB NOT NULL,
     UNIQUE (store, path)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stores (id TEXT PRIMARY KEY, label TEXT NOT NULL UNIQUE, record BLOB NOT NULL) WITHOUT ROWID;
 """
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -68,6 +71,28 @@ class Embedded:
         more = len(slides) > query.limit
         slides = slides[: query.limit]
         return Page(slides, slides[-1].key if more else "")
+
+    def stores(self) -> list[StoreRecord]:
+        with self._read_lock:
+            rows = self._reader.execute("SELECT record FROM stores ORDER BY label").fetchall()
+        return [msgspec.json.decode(row[0], type=StoreRecord) for row in rows]
+
+    def put_store(self, store: StoreRecord) -> None:
+        row = store.id, store.label, msgspec.json.encode(store)
+        upsert = (
+            "INSERT INTO stores VALUES (?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET label = excluded.label, record = excluded.record"
+        )
+        try:
+            with self._lock, self._writer:
+                self._writer.execute(upsert, row)
+        except sqlite3.IntegrityError:
+            raise Conflict(f"there is another store with the label {store.label!r}") from None
+
+    def forget_store(self, label: str) -> None:
+        with self._lock, self._writer:
+            self._writer.execute("DELETE FROM slides WHERE store = ?", (label,))
+            self._writer.execute("DELETE FROM stores WHERE label = ?", (label,))
 
     def generation(self) -> int:
         with self._read_lock:

@@ -8,6 +8,9 @@ from ptiffserve.readers.colour import Converted, profile_of
 from ptiffserve.slide import Icc
 from ptiffserve.sources.base import Source
 
+# What readers say of a slide: raised when they say more or something else, so that records are read again.
+READING = 2
+
 FORMATS: tuple[Format, ...] = (
     Format("philips", philips.detect, philips.open),
     Format("isyntax", isyntax.detect, isyntax.open),
