@@ -31,6 +31,8 @@ have_library 'libvips\.so\.42' || need "libvips" libvips42t64 libvips42
 command -v npm >/dev/null || need "npm, which brings OpenSeadragon" npm
 if [ "$purpose" = test ]; then
     command -v git >/dev/null || need "git" git
+    command -v supervisord >/dev/null || need "supervisor, for the tests of deploy/" supervisor
+    command -v nginx >/dev/null || need "nginx, for the tests of deploy/" nginx-light
     command -v chromium >/dev/null || need "Chromium for the browser tests" chromium
     have_library 'libmagic\.so\.1' || need "libmagic for an IIIF validator" libmagic1t64 libmagic1
     [ -d /usr/share/fonts/truetype/dejavu ] || need "a font for the browser" fonts-dejavu-core
