@@ -38,6 +38,8 @@ def stations(app: Application) -> Iterator[Stations]:
     raw, cells, ours = cycle(spots), cycle(places), cycle(places)
     plans, scopes = cycle([Tile(app.slide, 0, *place) for place in places]), cycle([scope_of(url) for url in urls])
 
+    app.get(scope_of(urls[0]))  # the table of the level is read when a tile is first asked for
+
     def bare() -> bytes:
         offset, count = next(raw)
         return os.pread(descriptor, count, offset)

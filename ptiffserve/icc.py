@@ -29,10 +29,12 @@ def labelled(jpeg: bytes, profile: bytes) -> bytes:
 
     It goes behind APP0 and APP14, which some decoders want first.
     """
+    if not profile:
+        return jpeg
     at = 2
     while jpeg[at : at + 2] in _FIRST:
         at += 2 + int.from_bytes(jpeg[at + 2 : at + 4])
-    return jpeg[:at] + _segments(profile) + jpeg[at:] if profile else jpeg
+    return jpeg[:at] + _segments(profile) + jpeg[at:]
 
 
 def _segments(profile: bytes) -> bytes:

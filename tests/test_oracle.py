@@ -89,7 +89,7 @@ def same_tables(one: Directory, twin: oracle.Directory) -> Grid | None:
     grid = compiled_grid(one, twin)
     cells = [(col, row) for row in range(grid.rows) for col in range(grid.cols)]
     assert {cell: grid.locate(*cell) for cell in cells if grid.locate(*cell)[1]} == expected
-    assert grid.first_stored() == (min(expected, key=lambda cell: cell[::-1]) if expected else None)
+    assert grid.some_stored() in (list(expected.values()) or [None])
     cut = sum(offset + count > len(twin.file) for offset, count in expected.values())
     assert grid.census(len(twin.file)) == (len(expected) - cut, len(cells) - len(expected), cut)
     for outside in ((grid.cols, 0), (0, grid.rows), (2**63, 2**63)):

@@ -7,33 +7,43 @@ cdef enum:
 cdef uint64_t MAX_TILE_BYTES = 64 << 20
 # 16 million tiles of 256 px are a million pixels a side. A file with holes can claim any number at no cost of its own.
 cdef uint64_t MAX_TILES = 1 << 24
+# The search for a stored tile reads so many byte counts at once.
+cdef uint64_t CELLS = 256
 # A larger tile is not read in place on the event loop: copying it takes longer than handing it to a thread.
 cdef uint64_t MAX_NOW_BYTES = 1 << 20
 
 
 cdef struct Column:
-    # One of the two arrays of a tile table, as it lies in the file.
-    Span span
+    # One of the two arrays of a tile table: where it begins in the file, and its bytes once they have been read.
+    uint64_t start
     int width
+    Span span
 
 
-cdef int column_of(Directory directory, int tag, bytes data, uint64_t cells, Column *out) except -1:
-    """`data`: the values of `tag`, which the caller keeps alive."""
-    out.width = column_width(directory, tag)
-    out.span = span_of(data, directory.layout.big)
-    if out.span.size != cells * out.width:
-        raise TiffError(f"the values of tag {tag} of directory {directory.index} are cut off")
+cdef int column_of(Directory directory, int tag, Column *out) except -1:
+    """TiffError where the tag is absent, of a wrong type or outside the file. Reads nothing."""
+    cdef Entry entry
+    if not directory.find(tag, &entry):
+        raise TiffError(f"directory {directory.index} lacks tag {tag}")
+    out.start = directory.place(tag, &entry)
+    if entry.kind not in (SHORT, LONG, LONG8):
+        raise TiffError(f"tag {tag} of directory {directory.index} has type {entry.kind}, not SHORT, LONG or LONG8")
+    out.width = TYPE_WIDTH[entry.kind]
     return 0
 
 
 @cython.final
 cdef class Grid:
-    """Where each tile of a level lies: its table as stored (at most 16 bytes a tile, nothing is computed at opening), and
-    the prefix that makes any of its tiles a whole JPEG.
+    """Where each tile of a level lies: its table as stored (at most 16 bytes a tile), and the prefix that makes any of its
+    tiles a whole JPEG.
 
-    A tile outside the table, or with a byte count of 0, is sparse: `tile` and `tile_now` give b"" for it.
+    The table is checked at opening and read when it is first needed: a viewer may never ask for the largest. Whatever needs
+    it raises SlideChanged, TileTruncated or TileCorrupt where it cannot be read. A tile outside the table, or with a byte
+    count of 0, is sparse: `tile` and `tile_now` give b"" for it.
     """
-    cdef tuple tables                 # the bytes that the columns are spans of
+    cdef Layout layout
+    cdef File file                    # None where the source is no local file
+    cdef tuple tables                 # the bytes that the columns are spans of; None until they are read
     cdef Column offsets
     cdef Column counts
     cdef uint64_t cells               # entries in both columns; cols * rows may be more (missing rows are sparse)
@@ -44,9 +54,13 @@ cdef class Grid:
     cdef readonly uint64_t cols       # the stride of the table
     cdef readonly uint64_t rows
 
-    def __cinit__(self, Directory directory not None, str slide not None, int level, *, cols, rows):
-        """Reads tags 324 and 325 of `directory`. TiffError where they are absent, of a wrong type or outside the file."""
+    def __cinit__(self, Directory directory not None, str slide not None, int level, *, cols, rows, File file=None):
+        """By tags 324 and 325 of `directory`. TiffError where they are absent, of a wrong type or outside the file.
+
+        `file`: the pinned file that the directory comes from, if it comes from one.
+        """
         self.slide, self.level, self.cols, self.rows = slide, level, cols, rows
+        self.layout, self.file = directory.layout, file
         self.head = b"\xff\xd8"
         cdef uint64_t wanted = directory.layout.file_size
         if self.rows == 0 or self.cols <= wanted // self.rows:
@@ -54,12 +68,34 @@ cdef class Grid:
         self.cells = min(directory.count(TILE_OFFSETS), directory.count(TILE_BYTE_COUNTS), wanted)
         if not 0 < self.cells <= MAX_TILES:
             raise TiffError(f"directory {directory.index} has {self.cells} tiles with offset and byte count")
-        self.tables = directory.raw(TILE_OFFSETS, self.cells), directory.raw(TILE_BYTE_COUNTS, self.cells)
-        column_of(directory, TILE_OFFSETS, self.tables[0], self.cells, &self.offsets)
-        column_of(directory, TILE_BYTE_COUNTS, self.tables[1], self.cells, &self.counts)
+        column_of(directory, TILE_OFFSETS, &self.offsets)
+        column_of(directory, TILE_BYTE_COUNTS, &self.counts)
+
+    cdef bytes part(self, const Column *column, uint64_t cell, uint64_t number):
+        """The entries of `number` cells from `cell` on. OSError, or TiffError where the file has become shorter."""
+        return self.layout.exactly(column.start + cell * column.width, number * column.width)
+
+    cdef int load(self) except -1:
+        """Reads the table if need be. Several threads may do so at once: one of them publishes it, whole."""
+        if self.tables is not None:
+            return 0
+        cdef int code = OK
+        cdef tuple tables = None
+        try:
+            tables = self.part(&self.offsets, 0, self.cells), self.part(&self.counts, 0, self.cells)
+        except (TiffError, OSError) as error:
+            code = TRUNCATED if isinstance(error, TiffError) else UNREAD
+        if self.file is not None and pin_check(&self.file.pin) != OK:
+            code = pin_check(&self.file.pin)
+        if code != OK:
+            raise fault(code, self.slide, f"the tile table of level {self.level}")
+        if self.tables is None:
+            self.offsets.span, self.counts.span = span_of(tables[0], self.layout.big), span_of(tables[1], self.layout.big)
+            self.tables = tables
+        return 0
 
     cdef void look(self, uint64_t cell, uint64_t *offset, uint64_t *count) noexcept nogil:
-        """Both entries of a cell below `cells`."""
+        """Both entries of a cell below `cells`; the table has been read."""
         span_uint(&self.offsets.span, cell * self.offsets.width, self.offsets.width, offset)
         span_uint(&self.counts.span, cell * self.counts.width, self.counts.width, count)
 
@@ -78,12 +114,14 @@ cdef class Grid:
         if col >= self.cols or row >= self.rows or row * self.cols + col >= self.cells:
             return 0, 0
         cdef uint64_t offset = 0, count = 0
+        self.load()
         self.look(row * self.cols + col, &offset, &count)
         return offset, count
 
     def census(self, uint64_t file_size) -> tuple:
         """(stored, sparse, truncated) tiles; truncated ones reach past `file_size`."""
         cdef uint64_t i, offset = 0, count = 0, stored = 0, cut = 0
+        self.load()
         for i in range(self.cells):
             self.look(i, &offset, &count)
             if count == 0:
@@ -94,17 +132,34 @@ cdef class Grid:
                 stored += 1
         return stored, self.cols * self.rows - stored - cut, cut
 
-    def first_stored(self):
-        """(col, row) of the first tile that is not sparse, or None."""
-        cdef uint64_t i, offset = 0, count = 0
-        for i in range(self.cells):
-            self.look(i, &offset, &count)
-            if count:
-                return i % self.cols, i // self.cols
+    def some_stored(self):
+        """(offset, byte count) of a tile that is not sparse, or None. Reads no more of the table than that takes.
+
+        Looked for from the middle of the level on, for the margin of a slide is empty. For opening: OSError, or TiffError
+        where the file has become shorter.
+        """
+        cdef uint64_t middle = min(self.rows // 2 * self.cols + self.cols // 2, self.cells)
+        found = self.stored_between(middle, self.cells)
+        return self.stored_between(0, middle) if found is None else found
+
+    cdef object stored_between(self, uint64_t cell, uint64_t end):
+        cdef uint64_t number, i, count = 0
+        cdef bytes counts
+        cdef Span span
+        while cell < end:
+            number = min(CELLS, end - cell)
+            counts = self.part(&self.counts, cell, number)
+            span = span_of(counts, self.layout.big)
+            for i in range(number):
+                span_uint(&span, i * self.counts.width, self.counts.width, &count)
+                if count:
+                    offset = self.part(&self.offsets, cell + i, 1)
+                    return self.layout.number(offset, 0, self.offsets.width), count
+            cell += number
         return None
 
     def tile_now(self, File file not None, uint64_t col, uint64_t row):
-        """A whole JPEG; b"" where sparse; None where reading it would block. Holds the GIL: it never waits."""
+        """A whole JPEG; b"" where sparse; None where reading it or the table would block. Holds the GIL: it never waits."""
         return self.fetch(file, col, row, True)
 
     def tile(self, File file not None, uint64_t col, uint64_t row) -> bytes:
@@ -131,6 +186,11 @@ cdef class Grid:
         cdef int code
         if col >= self.cols or row >= self.rows or row * self.cols + col >= self.cells:
             return b""
+        if now and self.tables is None:
+            if pin_check(&file.pin) == CHANGED:
+                raise self.changed()
+            return None
+        self.load()
         self.look(row * self.cols + col, &offset, &count)
         if count == 0:
             return b""
@@ -177,11 +237,3 @@ cdef int take(
     if look != OK or code != OK:
         return look if look != OK else code
     return make_whole(out, count, want)
-
-
-cdef int column_width(Directory directory, int tag) except -1:
-    cdef Entry entry
-    directory.find(tag, &entry)
-    if entry.kind not in (SHORT, LONG, LONG8):
-        raise TiffError(f"tag {tag} of directory {directory.index} has type {entry.kind}, not SHORT, LONG or LONG8")
-    return TYPE_WIDTH[entry.kind]

@@ -8,6 +8,9 @@ cdef uint64_t MAX_ALL_ENTRIES = 1 << 17
 cdef uint64_t MAX_KEPT = 1024
 # What is read around a directory at once: most writers put its small values beside it.
 cdef uint64_t BLOCK = 4096
+# Of these the last ones are kept: a directory is looked at again when all have been found.
+cdef enum:
+    BLOCKS = 16
 # Bytes per value of each field type, 0 for types that do not exist.
 cdef uint8_t[19] TYPE_WIDTH = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8]
 cdef enum:
@@ -32,8 +35,9 @@ cdef class Layout:
     cdef uint64_t file_size
     cdef uint64_t entries_left         # of MAX_ALL_ENTRIES
     cdef object read
-    cdef bytes block                   # the bytes from block_at on, read for a small value that may have neighbours
-    cdef uint64_t block_at
+    cdef list blocks                   # read for small values that may have neighbours
+    cdef uint64_t[BLOCKS] starts       # where each begins in the file
+    cdef int oldest
 
     cdef uint64_t number(self, bytes data, uint64_t at, int width) except? 0xFFFFFFFFFFFFFFFF:
         cdef uint64_t value = 0
@@ -46,13 +50,27 @@ cdef class Layout:
         """At most `size` bytes at `offset`, fewer at the end of the file."""
         cdef uint64_t start
         cdef bytes block
+        cdef int i
         if size > BLOCK // 2:
             return self.read(offset, size)
-        if offset < self.block_at or offset + size > self.block_at + <uint64_t>PyBytes_GET_SIZE(self.block):
-            start = offset - min(offset, BLOCK // 4)
-            block = self.read(start, BLOCK)
-            self.block, self.block_at = block, start
-        return self.block[offset - self.block_at:offset - self.block_at + size]
+        for i in range(len(self.blocks)):
+            block, start = self.blocks[i], self.starts[i]
+            if start <= offset and offset + size <= start + <uint64_t>PyBytes_GET_SIZE(block):
+                return block[offset - start:offset - start + size]
+        start = offset - min(offset, BLOCK // 4)
+        block = self.read(start, BLOCK)
+        self.keep(block, start)
+        return block[offset - start:offset - start + size]
+
+    cdef int keep(self, bytes block, uint64_t start) except -1:
+        if len(self.blocks) < BLOCKS:
+            self.blocks.append(block)
+            self.starts[len(self.blocks) - 1] = start
+        else:
+            self.blocks[self.oldest] = block
+            self.starts[self.oldest] = start
+            self.oldest = (self.oldest + 1) % BLOCKS
+        return 0
 
     cdef bytes exactly(self, uint64_t offset, uint64_t size):
         cdef bytes data = self.some(offset, size)
@@ -106,23 +124,29 @@ cdef class Directory:
         cdef Entry entry
         if not self.find(tag, &entry):
             return b""
-        cdef uint64_t width = TYPE_WIDTH[entry.kind]
-        cdef uint64_t size = min(entry.count, limit) * width
-        cdef int field = 8 if self.layout.bigtiff else 4
-        cdef uint64_t start
-        if entry.count > self.layout.file_size // width:
-            raise TiffError(f"tag {tag} of directory {self.index} claims {entry.count} values, more than the file holds")
-        if entry.count * width <= <uint64_t>field:
+        cdef uint64_t size = min(entry.count, limit) * TYPE_WIDTH[entry.kind]
+        cdef uint64_t start = self.place(tag, &entry)
+        if entry.count * TYPE_WIDTH[entry.kind] <= <uint64_t>(8 if self.layout.bigtiff else 4):
             return self.table[entry.at:entry.at + size]
         if tag in self.kept:
             return (<bytes>self.kept[tag])[:size]
-        start = self.layout.number(self.table, entry.at, field)
-        if start > self.layout.file_size or entry.count * width > self.layout.file_size - start:
-            raise TiffError(f"the values of tag {tag} of directory {self.index} lie outside the file")
         cdef bytes data = self.layout.exactly(start, size)
         if entry.count <= limit and size <= MAX_KEPT:
             self.kept[tag] = data
         return data
+
+    cdef uint64_t place(self, int tag, const Entry *entry) except? 0xFFFFFFFFFFFFFFFF:
+        """Where in the file the values of the entry of `tag` begin. TiffError where they are not all inside it."""
+        cdef uint64_t width = TYPE_WIDTH[entry.kind], start
+        cdef int field = 8 if self.layout.bigtiff else 4
+        if entry.count > self.layout.file_size // width:
+            raise TiffError(f"tag {tag} of directory {self.index} claims {entry.count} values, more than the file holds")
+        if entry.count * width <= <uint64_t>field:
+            return self.offset + (8 if self.layout.bigtiff else 2) + entry.at
+        start = self.layout.number(self.table, entry.at, field)
+        if start > self.layout.file_size or entry.count * width > self.layout.file_size - start:
+            raise TiffError(f"the values of tag {tag} of directory {self.index} lie outside the file")
+        return start
 
     def ints(self, int tag, uint64_t limit=65536) -> tuple:
         """At most `limit` values of an integer tag, () where absent. TiffError where the tag has another type."""
@@ -174,8 +198,8 @@ cdef class Directory:
 cdef Layout read_layout(object read, uint64_t file_size):
     cdef Layout layout = Layout.__new__(Layout)
     layout.read, layout.file_size = read, file_size
-    layout.block, layout.block_at = read(0, BLOCK), 0
-    cdef bytes head = layout.block[:16]
+    layout.blocks, layout.oldest = [], 0
+    cdef bytes head = layout.some(0, 16)
     if len(head) < 8 or head[:2] not in (b"II", b"MM"):
         raise TiffError("not a TIFF: it does not begin with II or MM")
     layout.big = head[:2] == b"MM"

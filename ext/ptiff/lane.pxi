@@ -230,9 +230,11 @@ cdef class Lane:
 
 
 cdef bytes row_answer(Row row, bytes start, uint64_t col, uint64_t line, const timespec *began):
-    """Head, prefix and tile in one allocation. None where the tile is cold or is not what the level promises."""
+    """Head, prefix and tile in one allocation. None where tile or table is cold, or the tile is not what the level promises."""
     cdef uint64_t offset = 0, count = 0
     cdef uint64_t cell = line * row.grid.cols + col
+    if row.grid.tables is None:
+        return None
     if col < row.grid.cols and line < row.grid.rows and cell < row.grid.cells:
         row.grid.look(cell, &offset, &count)
     if count == 0:

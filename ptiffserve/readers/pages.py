@@ -17,7 +17,6 @@ from ptiffserve.readers import webp
 from ptiffserve.readers.base import ALONE, Means
 from ptiffserve.readers.region import Tiles
 from ptiffserve.readers.tiff import (
-    COMPRESSION,
     DESCRIPTION,
     GRAY,
     JPEG,
@@ -27,6 +26,7 @@ from ptiffserve.readers.tiff import (
     check_samples,
     grid_of,
     plane_of_any,
+    table_of,
 )
 from ptiffserve.sources.base import Source
 
@@ -197,7 +197,7 @@ class PageReader:
 def page_plane(directory: Directory) -> Plane:
     """The directory as a possible level that is not JPEG. TiffError with the reason where it is none."""
     plane = plane_of_any(directory)
-    compression = directory.first(COMPRESSION, 1)
+    compression = plane.compression
     if compression not in LIBTIFF and compression not in (JP2K_YCC, JP2K_RGB, JP2K, WEBP):
         raise TiffError(f"directory {directory.index} has compression {compression}, which is not decoded here")
     check_samples(plane, _colours(directory, compression))
@@ -218,24 +218,24 @@ def _colours(directory: Directory, compression: int) -> set[tuple[int, int]]:
 
 def page_of(plane: Plane, where: tuple[int, int], source: Source, name: str, level: int) -> Page:
     """The level that a plane gives; `where` is libtiff's (page, SubIFD) for it."""
-    compression = plane.directory.first(COMPRESSION, 1) or 0
+    compression = plane.compression
     if compression == JPEG:
         grid, _ = grid_of(plane, source, name, level)
     else:
-        grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
+        grid = table_of(plane, source, name, level)
     # Aperio's 33003 is YCbCr; Bio-Formats writes the same number over RGB.
     ycc = compression == JP2K_YCC and plane.directory.text(DESCRIPTION, 16).startswith("Aperio")
     return Page(plane, grid, compression, *where, ycc, _stored(plane, grid, compression, source))
 
 
 def _stored(plane: Plane, grid: Grid, compression: int, source: Source) -> str:
-    """ "webp" where the level's first tile can be sent as it is. Opaque ones only: a viewer shows what lies behind."""
-    first = grid.first_stored()
+    """ "webp" where a tile of the level can be sent as it is. Opaque ones only: a viewer shows what lies behind."""
+    where = grid.some_stored()
     if compression != WEBP or plane.samples != 3:
         return ""
-    if first is None:
+    if where is None:
         return "webp"
-    offset, count = grid.locate(*first)
+    offset, count = where
     try:
         webp.check(source.read(offset, min(count, MAX_TILE_BYTES)), plane.tile)
     except webp.NotWebp:

@@ -72,8 +72,9 @@ def _planes(probe: Probe) -> list[_Said]:
     """The tiled directories that may be levels: the first, then those that say so. Macro and Label may be tiled too."""
     planes = [_Said(plane_of(probe.directories[0]), 0)]
     for directory in probe.directories[1:]:
-        if TILE_OFFSETS in directory and not _picture_name(directory):
-            level = _said_level(directory)
+        description = directory.text(DESCRIPTION, 256)
+        if TILE_OFFSETS in directory and not _picture_name(description):
+            level = _said_level(description)
             if level or (directory.first(NEW_SUBFILE_TYPE, 0) or 0) & 1:
                 planes.append(_Said(plane_of(directory), level))
     return planes
@@ -93,10 +94,10 @@ def _scaled(planes: list[_Said], document: Document) -> list[tuple[Plane, int]]:
     for order in sorted(range(1, len(planes)), key=lambda i: not planes[i].level):
         plane, level = planes[order]
         number = level or (order if placed else 0)
-        ways = (_ratio(spacings, number), 1 << min(number, MAX_LEVEL)) if number else ()
-        d = next((d for d in ways if _plausible(plane, base, d)), 0)
-        if d:
-            found.setdefault(d, plane)
+        for d in (_ratio(spacings, number), 1 << min(number, MAX_LEVEL)) if number else ():
+            if _plausible(plane, base, d):
+                found.setdefault(d, plane)
+                break
     return [(found[d], d) for d in sorted(found)]
 
 
@@ -105,14 +106,16 @@ def _ratio(spacings: Sequence[tuple[float, float] | None], level: int) -> int:
 
     The six digits of the XML make them inexact.
     """
-    base, spacing = (spacings[i] if i < len(spacings) else None for i in (0, level))
+    if level >= len(spacings):
+        return 0
+    base, spacing = spacings[0], spacings[level]
     if spacing is None or base is None:
         return 0
     return round((spacing[0] / base[0] + spacing[1] / base[1]) / 2)
 
 
-def _said_level(directory: Directory) -> int:
-    said = _LEVEL.match(directory.text(DESCRIPTION, 256))
+def _said_level(description: str) -> int:
+    said = _LEVEL.match(description)
     return int(said[1]) if said and int(said[1]) <= MAX_LEVEL else 0
 
 
@@ -145,8 +148,8 @@ def _mpp(document: Document) -> tuple[float, float] | None:
     return 1000 * wsi.spacing[1], 1000 * wsi.spacing[0]
 
 
-def _picture_name(directory: Directory) -> str:
-    word = directory.text(DESCRIPTION, 64).lstrip()[:5].lower()
+def _picture_name(description: str) -> str:
+    word = description.lstrip()[:5].lower()
     return word if word in _PICTURES else ""
 
 
@@ -154,7 +157,7 @@ def _pictures(probe: Probe, document: Document) -> dict[str, Picture]:
     """Label and macro: a directory of their own where there is one, else the XML's base64."""
     found: dict[str, Picture] = {}
     for directory in probe.directories[1:]:
-        name = _picture_name(directory)
+        name = _picture_name(directory.text(DESCRIPTION, 64))
         if name and name not in found:
             found[name] = _from_directory(directory, probe)
     for name, kind in _PICTURES.items():

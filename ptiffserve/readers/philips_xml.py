@@ -16,8 +16,10 @@ _IMAGE_DATA, _TYPE, _SPACING = "PIM_DP_IMAGE_DATA", "PIM_DP_IMAGE_TYPE", "DICOM_
 _BARCODE = "PIM_DP_UFS_BARCODE"
 _KEPT = {_IMAGE_DATA, _TYPE, _SPACING, _BARCODE}
 _LEVEL = "PixelDataRepresentation"
-# Two thirds of a document are attributes that say nothing to us: written as Philips writes them, no parser need see them.
-_IDLE = re.compile(rb'<Attribute Name="(?!(?:%b)")\w+"[^<>]*>[^<]*</Attribute>\s*' % "|".join(_KEPT).encode())
+# Two thirds of a document are attributes that say nothing to us, and most of the others is their DICOM numbers: written as
+# Philips writes them, no parser need see them.
+_IDLE = re.compile(rb'<Attribute Name="(?!(?:%b)")\w++"[^<>]*+>[^<]*+</Attribute>\s*+' % "|".join(_KEPT).encode())
+_NUMBERS = re.compile(rb' Group="\w++" Element="\w++" PMSVR="\w++"(?=>)')
 # How a JPEG begins in base64. No more than the beginning is kept of a picture that was not asked for.
 _JPEG = "/9j/"
 _BEGINNING = 64
@@ -69,7 +71,7 @@ class Document:
 
 def parse(stored: bytes) -> Document:
     """The document without its pictures. NotPhilips for anything else, and for any DOCTYPE."""
-    return _read(_text(_IDLE.sub(b"", _without_pictures(stored))))
+    return _read(_text(_NUMBERS.sub(b"", _IDLE.sub(b"", _without_pictures(stored)))))
 
 
 def _text(stored: bytes) -> bytes:
@@ -123,7 +125,7 @@ def spacing(value: str) -> tuple[float, float] | None:
     """A pair of quoted numbers, row first: `"0.000226891" "0.000226907"`; OpenSlide takes a decimal comma too."""
     parts = value.replace('"', " ").replace(",", ".").split()
     try:
-        row, column = (float(part) for part in parts)
+        row, column = map(float, parts)
     except ValueError:
         return None
     return (row, column) if 0 < row < 1e3 and 0 < column < 1e3 else None
@@ -151,7 +153,7 @@ class _Walk:
         parser = self._parser
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = _refuse
-        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.StartElementHandler, parser.EndElementHandler = self._root, self._end
         try:
             parser.Parse(data, True)
         except expat.ExpatError as error:
@@ -160,22 +162,25 @@ class _Walk:
             parser.StartElementHandler = parser.EndElementHandler = None  # no cycle for the collector
         return self._document
 
+    def _root(self, tag: str, attributes: dict[str, str]) -> None:
+        if (tag, attributes.get("ObjectType")) != ("DataObject", "DPUfsImport"):
+            raise NotPhilips("its description is not a DPUfsImport document")
+        self._objects.append(("DPUfsImport", None))
+        self._parser.StartElementHandler = self._start
+
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "Attribute":
             name = attributes.get("Name", "")
             if name in _KEPT:
                 self._name, self._text = name, []
                 self._parser.CharacterDataHandler = self._text.append
-            return
-        kind = attributes.get("ObjectType", "")
-        if not self._objects and (tag, kind) != ("DataObject", "DPUfsImport"):
-            raise NotPhilips("its description is not a DPUfsImport document")
-        if tag == "DataObject":
+        elif tag == "DataObject":
+            kind = attributes.get("ObjectType", "")
             self._objects.append((kind, self._image(kind)))
 
     def _image(self, kind: str) -> Image | None:
         """The image that an object of that kind begins, or the one around it."""
-        image = self._objects[-1][1] if self._objects else None
+        image = self._objects[-1][1]
         if kind == "DPScannedImage":
             image = Image()
             self._document.images.append(image)

@@ -26,6 +26,7 @@ GRAY, RGB, YCBCR = 1, 2, 6
 # (photometric, samples) of JPEG tiles.
 COLOURS = {(GRAY, 1), (RGB, 3), (YCBCR, 3)}
 _SIDES = (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT)
+_SHAPE = (*_SIDES, SAMPLES, PHOTOMETRIC, COMPRESSION, PLANAR)
 MAX_SIDE = 2**31 - 1
 MAX_TILE = 8192
 MAX_TABLES = 65536
@@ -45,6 +46,8 @@ class Plane(NamedTuple):
     grid: Size
     samples: int
     photometric: int
+    compression: int
+    planar: int
 
 
 class TiffReader:
@@ -121,26 +124,33 @@ class TiffReader:
 def plane_of(directory: Directory) -> Plane:
     """The directory as a possible level of JPEG tiles. TiffError with the reason where it is none."""
     plane = plane_of_any(directory)
-    if (compression := directory.first(COMPRESSION, 1)) != JPEG:
-        raise TiffError(f"directory {directory.index} has compression {compression}, not JPEG")
+    if plane.compression != JPEG:
+        raise TiffError(f"directory {directory.index} has compression {plane.compression}, not JPEG")
     check_samples(plane, COLOURS)
     return plane
 
 
 def plane_of_any(directory: Directory) -> Plane:
     """The directory as tiles of any coding. TiffError where its sizes cannot be."""
-    sides = directory.firsts(_SIDES)
-    for tag, side in zip(_SIDES, sides, strict=True):
-        if side is None:
-            raise TiffError(f"directory {directory.index} lacks tag {tag}")
+    *sides, samples, photometric, compression, planar = directory.firsts(_SHAPE)
+    if None in sides:
+        raise TiffError(f"directory {directory.index} lacks tag {_SIDES[sides.index(None)]}")
     width, height, tile_width, tile_height = cast(list[int], sides)
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise TiffError(f"directory {directory.index} is {width} x {height} pixels")
     if tile_width % 16 or tile_height % 16 or not (0 < tile_width <= MAX_TILE and 0 < tile_height <= MAX_TILE):
         raise TiffError(f"directory {directory.index} has tiles of {tile_width} x {tile_height} pixels")
     size, tile = Size(width, height), Size(tile_width, tile_height)
-    samples, photometric = directory.first(SAMPLES, 1) or 0, directory.first(PHOTOMETRIC, -1) or 0
-    return Plane(directory, size, tile, tiles_across(size, tile), samples, photometric)
+    return Plane(
+        directory,
+        size,
+        tile,
+        tiles_across(size, tile),
+        1 if samples is None else samples,
+        -1 if photometric is None else photometric,
+        1 if compression is None else compression,
+        1 if planar is None else planar,
+    )
 
 
 def check_samples(plane: Plane, colours: Set[tuple[int, int]]) -> None:
@@ -149,9 +159,9 @@ def check_samples(plane: Plane, colours: Set[tuple[int, int]]) -> None:
     bits = directory.ints(BITS, 8) or (1,)
     if (plane.photometric, plane.samples) not in colours:
         fault = f"photometric interpretation {plane.photometric} with {plane.samples} samples"
-    elif any(number != 8 for number in bits) or len(bits) < plane.samples:
+    elif set(bits) != {8} or len(bits) < plane.samples:
         fault = f"{bits} bits per sample"
-    elif directory.first(PLANAR, 1) != 1:
+    elif plane.planar != 1:
         fault = "its samples in separate planes"
     else:
         return
@@ -166,36 +176,43 @@ class Coding(NamedTuple):
     luma: bool = False
 
 
+def table_of(plane: Plane, source: Source, name: str, level: int) -> Grid:
+    """The level's tile table. TiffError where it is not inside the file."""
+    return Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height, file=source.file)
+
+
 def grid_of(plane: Plane, source: Source, name: str, level: int, profile: bytes = b"") -> tuple[Grid, Coding]:
-    """The level's tile table, ready to serve, and how its tiles are coded, going by the first that is stored.
+    """The level's tile table, ready to serve, and how its tiles are coded, going by one that is stored.
 
     `profile`: the ICC profile that they are sent with, b"" for none.
     """
-    grid = Grid(plane.directory, name, level, cols=plane.grid.width, rows=plane.grid.height)
+    grid = table_of(plane, source, name, level)
     frame = _first_frame(grid, source)
     grid.expect(labelled(_head(plane, frame), profile), plane.tile.width, plane.tile.height, plane.samples)
-    return grid, _coding(plane, frame)
-
-
-def _coding(plane: Plane, frame: tuple[int, bytes, bytes] | None) -> Coding:
     if frame is None or frame[0] != plane.samples:
-        return Coding()
-    components, _, sampling = frame
+        return grid, Coding()
+    return grid, _coding(plane.photometric, plane.tile, frame[2])
+
+
+# As with their tables, below: one answer for many levels.
+@lru_cache(maxsize=256)
+def _coding(photometric: int, tile: Size, sampling: bytes) -> Coding:
+    """`sampling`: a byte for each component, its factors across and down."""
     # Browsers differ on RGB with subsampled components, and libjpeg never writes it (iipsrv re-encodes it too).
-    if plane.photometric == RGB and len(set(sampling)) > 1:
+    if photometric == RGB and len(set(sampling)) > 1:
         return Coding("")
     across, down = max(each >> 4 for each in sampling), max(each & 15 for each in sampling)
-    unit = Size(8 * across, 8 * down) if components > 1 else Size(8, 8)
-    if not across or not down or plane.tile.width % unit.width or plane.tile.height % unit.height:
+    unit = Size(8 * across, 8 * down) if len(sampling) > 1 else Size(8, 8)
+    if not across or not down or tile.width % unit.width or tile.height % unit.height:
         unit = Size(0, 0)
-    return Coding("jpg", unit, plane.photometric != RGB)
+    return Coding("jpg", unit, photometric != RGB)
 
 
 def _first_frame(grid: Grid, source: Source) -> tuple[int, bytes, bytes] | None:
-    where = grid.first_stored()
+    where = grid.some_stored()
     if where is None:
         return None
-    offset, count = grid.locate(*where)
+    offset, count = where
     return sniff(source.read(offset, min(count, HEAD_BYTES)))
 
 

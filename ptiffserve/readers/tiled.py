@@ -5,7 +5,7 @@ JPEG levels go the compiled path, any others are rendered by pages.py.
 
 from collections.abc import Sequence
 
-from ptiffserve._ptiff import Directory, Grid, TiffError, children
+from ptiffserve._ptiff import Directory, TiffError, children
 from ptiffserve.errors import SlideUnreadable
 from ptiffserve.geometry import Pyramid, Size
 from ptiffserve.readers import ome
@@ -34,6 +34,7 @@ from ptiffserve.readers.tiff import (
     plane_of,
     positive,
     strip_picture,
+    table_of,
 )
 
 MAX_DESCRIPTION = 65536
@@ -84,7 +85,7 @@ def _reader(
 ) -> Reader:
     """On the compiled path where the base is JPEG."""
     size, source = planes[0].size, probe.source
-    if planes[0].directory.first(COMPRESSION, 1) == JPEG:
+    if planes[0].compression == JPEG:
         tables = [grid_of(plane, source, probe.name, i, probe.carried) for i, plane in enumerate(planes)]
         levels = tuple(level_of(plane, size, coding) for plane, (_, coding) in zip(planes, tables, strict=True))
         return TiffReader(source, "tiled", Pyramid(levels, mpp), [grid for grid, _ in tables], pictures)
@@ -111,8 +112,7 @@ def _is_jfif(plane: Plane, probe: Probe) -> bool:
         return False
     offset, count = plane.directory.first(TILE_OFFSETS, 0) or 0, plane.directory.first(TILE_COUNTS, 0)
     if not count:
-        grid = Grid(plane.directory, probe.name, 0, cols=plane.grid.width, rows=plane.grid.height)
-        offset, count = grid.locate(*(grid.first_stored() or (0, 0)))
+        offset, count = table_of(plane, probe.source, probe.name, 0).some_stored() or (0, 0)
     head = probe.source.read(offset, min(count, HEAD_BYTES))
     return head[:4] == b"\xff\xd8\xff\xe0" and head[6:11] == b"JFIF\0"
 
@@ -156,7 +156,7 @@ def _check_channels(plane: Plane, images: list[ome.Image]) -> None:
 def pyramid_planes(base: Plane, directories: Sequence[Directory], probe: Probe) -> list[Plane]:
     """The base and every directory that is the same picture smaller, finest first."""
     found = [base]
-    compiled = base.directory.first(COMPRESSION, 1) == JPEG
+    compiled = base.compression == JPEG
     for directory in directories:
         if TILE_OFFSETS not in directory or (compiled and directory.first(COMPRESSION, 1) != JPEG):
             continue

@@ -1,7 +1,6 @@
 """Slides that are files on this machine."""
 
 import os
-import stat
 from pathlib import Path
 
 from ptiffserve._ptiff import File
@@ -15,7 +14,7 @@ class FileSource:
     def __init__(self, path: Path, name: str = "") -> None:
         """SlideUnreadable where there is no regular file to read; `name` is what messages call it."""
         self.path = path
-        self._pinned = File(_descriptor(path, name or path.name))
+        self._pinned = _pinned(path, name or path.name)
         self.file: File | None = self._pinned
         self._fingerprint = Fingerprint(*self._pinned.fingerprint())
 
@@ -33,16 +32,16 @@ class FileSource:
         return self._fingerprint
 
 
-def _descriptor(path: Path, name: str) -> int:
+def _pinned(path: Path, name: str) -> File:
     try:
         # O_NONBLOCK: opening a FIFO named x.tif must not hang.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise SlideUnreadable(name, f"cannot be opened: {os.strerror(error.errno or 0)}") from error
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    raise SlideUnreadable(name, "is not a regular file")
+    try:
+        return File(fd)
+    except OSError as error:
+        raise SlideUnreadable(name, f"is {error}") from error
 
 
 def inside(root: Path, relative: str) -> Path:
