@@ -14,7 +14,7 @@ from ptiffserve.sources.file import FileSource
 FOLDER = Path(__file__).parent / "out" / "slides"
 
 # Qualities that give tissue tiles of about 60 KB at 512 px and 16 KB at 256 px.
-TILES_512 = Sample(width=20480, height=20480, tile=512, quality=85, seed=11)
+TILES_512 = Sample(width=20480, height=20480, tile=512, quality=90, seed=11)
 TILES_256 = Sample(width=16384, height=16384, tile=256, quality=88, seed=12)
 LARGE = Sample(width=100_000, height=100_000, seed=13)
 # Philips pads level 0 to whole tiles; at the levels below, the last column is clipped.
