@@ -14,8 +14,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ptiffserve import encode
-from ptiffserve.api import Api, failed
+from ptiffserve import api, encode
+from ptiffserve.api.answers import failed
 from ptiffserve.auth.open import Open
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import Lookup
@@ -68,9 +68,9 @@ def create_app(config: Config) -> Endpoint:
         service.close()
         catalogue.close()
 
-    api = Api(catalogue, list(stores), labels)
+    pages = [] if config.server.tiles_only else viewer_routes
     endpoint.rest = Starlette(
-        routes=[api.health_route] if config.server.tiles_only else [*api.routes(), *viewer_routes],
+        routes=[*api.routes(config, catalogue, stores), *pages],
         middleware=[Middleware(CORSMiddleware, allow_origins=config.server.cors, allow_methods=["GET", "HEAD"])],
         exception_handlers={404: _refused, 405: _refused},
         lifespan=lifespan,

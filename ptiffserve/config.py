@@ -43,10 +43,13 @@ class Catalogue(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
-    """`labels`: whether label and macro pictures and barcodes, which name patients, are shown."""
+    """`labels`: whether label and macro pictures and barcodes, which name patients, are shown. `secret`: what a request must
+    carry to change anything (`Authorization: Bearer SECRET`); `secret_file`: a file that holds it."""
 
     mode: Literal["open"] = "open"
     labels: Literal["deny", "allow"] = "deny"
+    secret: str = ""
+    secret_file: str = ""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,7 +168,26 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         config = msgspec.convert(said, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(_named(str(error))) from error
-    return _checked(config)
+    return _with_secrets(_checked(config))
+
+
+def _with_secrets(config: Config) -> Config:
+    """Secrets that stand in files of their own are read once, at the start."""
+    auth = config.auth
+    if not auth.secret_file:
+        return config
+    secret = _secret("auth.secret_file", auth.secret_file)
+    return msgspec.structs.replace(config, auth=msgspec.structs.replace(auth, secret=secret))
+
+
+def _secret(key: str, path: str) -> str:
+    try:
+        secret = Path(path).expanduser().read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from error
+    if not secret:
+        raise ConfigError(f"{key}: {path} is empty")
+    return secret
 
 
 def _read(path: Path) -> dict[str, Any]:
