@@ -17,8 +17,8 @@ from starlette.responses import Response
 from ptiffserve import api, encode
 from ptiffserve.api.answers import failed
 from ptiffserve.auth.open import Open
-from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.catalogue.opened import open_catalogue
 from ptiffserve.catalogue.served import Served
 from ptiffserve.config import Config, Store, catalogue_path, url_paths
 from ptiffserve.endpoint import Endpoint
@@ -38,7 +38,7 @@ CONFIG_VARIABLE = "PTIFFSERVE_CONFIG_JSON"
 def create_app(config: Config) -> Endpoint:
     """The application for one process: open slides, threads and the watch live and die with its lifespan."""
     path = catalogue_path(config)
-    catalogue = Embedded(path)
+    catalogue = open_catalogue(config)
     stores = Served(catalogue, labelled(config.store), writes=not config.server.tiles_only)
     stores.start()
     labels = config.auth.labels == "allow"

@@ -37,9 +37,12 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalogue(Struct, frozen=True, forbid_unknown_fields=True):
-    """`url`: sqlite:///PATH, or "" for a file of its own for each set of stores, in the state folder."""
+    """`url`: sqlite:///PATH, mongodb://[USER@]HOST[,HOST]/DATABASE, or "" for a file of its own for each set of stores, in the
+    state folder. `secret`: the user's password; `secret_file`: a file that holds it."""
 
     url: str = ""
+    secret: str = ""
+    secret_file: str = ""
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,11 +149,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def catalogue_path(config: Config) -> Path:
-    """The SQLite file of the embedded catalogue. Unless told, servers of other folders have another one."""
-    if config.catalogue.url:
-        return Path(config.catalogue.url.removeprefix("sqlite:///"))
-    roots = "\0".join(sorted(str(Path(store.root).resolve()) for store in config.store))
-    return state_folder() / f"catalogue-{blake2b(roots.encode(), digest_size=6).hexdigest()}.db"
+    """The SQLite file of the embedded catalogue. Unless told, servers of other folders have another one. What is on a server
+    has its locks and the like beside where the file would be."""
+    url = config.catalogue.url
+    if url.startswith("sqlite:"):
+        return Path(url.removeprefix("sqlite:///"))
+    said = url or "\0".join(sorted(_rooted(store) for store in config.store))
+    return state_folder() / f"catalogue-{blake2b(said.encode(), digest_size=6).hexdigest()}.db"
+
+
+def _rooted(store: Store) -> str:
+    return str(Path(store.root).resolve()) if store.kind == "folder" else store.root
 
 
 SECTIONS: dict[str, type[Struct]] = {"server": Server, "catalogue": Catalogue, "auth": Auth, "limits": Limits}
@@ -173,11 +182,12 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 def _with_secrets(config: Config) -> Config:
     """Secrets that stand in files of their own are read once, at the start."""
-    auth = config.auth
-    if not auth.secret_file:
-        return config
-    secret = _secret("auth.secret_file", auth.secret_file)
-    return msgspec.structs.replace(config, auth=msgspec.structs.replace(auth, secret=secret))
+    for name in ("auth", "catalogue"):
+        section = getattr(config, name)
+        if section.secret_file:
+            section = msgspec.structs.replace(section, secret=_secret(f"{name}.secret_file", section.secret_file))
+            config = msgspec.structs.replace(config, **{name: section})
+    return config
 
 
 def _secret(key: str, path: str) -> str:
@@ -236,8 +246,9 @@ def _checked(config: Config) -> Config:
         value = getattr(getattr(config, section), key)
         if not low <= value <= high:
             raise ConfigError(f"{name} must be {low} to {high}, not {value}")
-    if not config.catalogue.url.startswith("sqlite:///") and config.catalogue.url:
-        raise ConfigError(f"catalogue.url must begin with sqlite:///, not {config.catalogue.url!r}")
+    scheme, _, rest = config.catalogue.url.partition("://")
+    if config.catalogue.url and not (rest and scheme in ("sqlite", "mongodb", "mongodb+srv")):
+        raise ConfigError(f"catalogue.url must begin with sqlite:/// or mongodb://, not {scheme!r}")
     _check_paths([store.url_path for store in config.store if store.url_path])
     return config
 
