@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, field
@@ -131,6 +132,14 @@ class StoreRecord(Store, frozen=True, forbid_unknown_fields=True, kw_only=True):
     configured: bool = False
 
 
+def shown(root: str) -> str:
+    """A root without what gives access to it."""
+    if "://" not in root:
+        return root
+    parts = urlsplit(root)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 # First segments of paths that are ours, or will be: no url_path may begin with one.
 RESERVED = frozenset(
     (
@@ -249,11 +258,11 @@ def _checked(config: Config) -> Config:
     scheme, _, rest = config.catalogue.url.partition("://")
     if config.catalogue.url and not (rest and scheme in ("sqlite", "mongodb", "mongodb+srv")):
         raise ConfigError(f"catalogue.url must begin with sqlite:/// or mongodb://, not {scheme!r}")
-    _check_paths([store.url_path for store in config.store if store.url_path])
+    check_paths([store.url_path for store in config.store if store.url_path])
     return config
 
 
-def _check_paths(paths: list[str]) -> None:
+def check_paths(paths: list[str]) -> None:
     """Each is a plain absolute path, and none lies in another: a slide's path then names one store."""
     for index, path in enumerate(paths):
         first, *segments = path.split("/")

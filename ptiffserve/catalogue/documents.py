@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from bson import ObjectId
 
-from ptiffserve.config import Store, StoreRecord
+from ptiffserve.config import StoreRecord
 from ptiffserve.geometry import Level, Pyramid, log2_ceil
 from ptiffserve.slide import Fingerprint, Slide
 
@@ -216,11 +216,3 @@ def moment(unix: float) -> datetime:
 
 def seconds(at: datetime) -> float:
     return at.replace(tzinfo=UTC).timestamp()
-
-
-def shown(root: str) -> str:
-    """A root without what gives access to it."""
-    if Store(root=root).kind == "folder":
-        return root
-    parts = urlsplit(root)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
