@@ -171,8 +171,12 @@ def to_store(document: Mapping[str, Any]) -> StoreRecord:
     said["id"] = _id(document)
     said["root"] = said.get("root") or _root(document)
     said["last_sync"] = _last_sync(document)
+    if isinstance(said.get("label"), str):
+        said["label"] = said["label"].replace("/", "_")  # a key begins with the label and a slash
     if "include" not in said and not document.get("root_path") and PTIFF in str(document.get("_cls")):
         said["include"] = ["*"]  # files named by their content have no ending
+    if not said.get("label"):
+        raise ValueError("a store without a label")
     return msgspec.convert(said, StoreRecord)
 
 
