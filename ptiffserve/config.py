@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, field
@@ -37,9 +38,12 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalogue(Struct, frozen=True, forbid_unknown_fields=True):
-    """`url`: sqlite:///PATH, or "" for a file of its own for each set of stores, in the state folder."""
+    """`url`: sqlite:///PATH, mongodb://[USER@]HOST[,HOST]/DATABASE, or "" for a file of its own for each set of stores, in the
+    state folder. `secret`: the user's password; `secret_file`: a file that holds it."""
 
     url: str = ""
+    secret: str = ""
+    secret_file: str = ""
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,6 +132,14 @@ class StoreRecord(Store, frozen=True, forbid_unknown_fields=True, kw_only=True):
     configured: bool = False
 
 
+def shown(root: str) -> str:
+    """A root without what gives access to it."""
+    if "://" not in root:
+        return root
+    parts = urlsplit(root)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 # First segments of paths that are ours, or will be: no url_path may begin with one.
 RESERVED = frozenset(
     (
@@ -146,11 +158,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def catalogue_path(config: Config) -> Path:
-    """The SQLite file of the embedded catalogue. Unless told, servers of other folders have another one."""
-    if config.catalogue.url:
-        return Path(config.catalogue.url.removeprefix("sqlite:///"))
-    roots = "\0".join(sorted(str(Path(store.root).resolve()) for store in config.store))
-    return state_folder() / f"catalogue-{blake2b(roots.encode(), digest_size=6).hexdigest()}.db"
+    """The SQLite file of the embedded catalogue. Unless told, servers of other folders have another one. What is on a server
+    has its locks and the like beside where the file would be."""
+    url = config.catalogue.url
+    if url.startswith("sqlite:"):
+        return Path(url.removeprefix("sqlite:///"))
+    said = url or "\0".join(sorted(_rooted(store) for store in config.store))
+    return state_folder() / f"catalogue-{blake2b(said.encode(), digest_size=6).hexdigest()}.db"
+
+
+def _rooted(store: Store) -> str:
+    return str(Path(store.root).resolve()) if store.kind == "folder" else store.root
 
 
 SECTIONS: dict[str, type[Struct]] = {"server": Server, "catalogue": Catalogue, "auth": Auth, "limits": Limits}
@@ -173,11 +191,12 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 def _with_secrets(config: Config) -> Config:
     """Secrets that stand in files of their own are read once, at the start."""
-    auth = config.auth
-    if not auth.secret_file:
-        return config
-    secret = _secret("auth.secret_file", auth.secret_file)
-    return msgspec.structs.replace(config, auth=msgspec.structs.replace(auth, secret=secret))
+    for name in ("auth", "catalogue"):
+        section = getattr(config, name)
+        if section.secret_file:
+            section = msgspec.structs.replace(section, secret=_secret(f"{name}.secret_file", section.secret_file))
+            config = msgspec.structs.replace(config, **{name: section})
+    return config
 
 
 def _secret(key: str, path: str) -> str:
@@ -236,13 +255,14 @@ def _checked(config: Config) -> Config:
         value = getattr(getattr(config, section), key)
         if not low <= value <= high:
             raise ConfigError(f"{name} must be {low} to {high}, not {value}")
-    if not config.catalogue.url.startswith("sqlite:///") and config.catalogue.url:
-        raise ConfigError(f"catalogue.url must begin with sqlite:///, not {config.catalogue.url!r}")
-    _check_paths([store.url_path for store in config.store if store.url_path])
+    scheme, _, rest = config.catalogue.url.partition("://")
+    if config.catalogue.url and not (rest and scheme in ("sqlite", "mongodb", "mongodb+srv")):
+        raise ConfigError(f"catalogue.url must begin with sqlite:/// or mongodb://, not {scheme!r}")
+    check_paths([store.url_path for store in config.store if store.url_path])
     return config
 
 
-def _check_paths(paths: list[str]) -> None:
+def check_paths(paths: list[str]) -> None:
     """Each is a plain absolute path, and none lies in another: a slide's path then names one store."""
     for index, path in enumerate(paths):
         first, *segments = path.split("/")

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from ptiffserve.address import Document, Redirect, etag
 from ptiffserve.app import labelled, offer_of
-from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.catalogue.opened import open_catalogue
 from ptiffserve.config import Config, Store, catalogue_path, url_paths
 from ptiffserve.endpoint import dialects, find
 from ptiffserve.errors import NotFound
@@ -33,7 +33,7 @@ class Explained(NamedTuple):
 def explain(config: Config, url: str) -> Explained:
     """Answers a URL without a server. NotFound, Malformed and slide errors as the server has them."""
     stores = {store.label: store for store in labelled(config.store)}
-    catalogue = Embedded(catalogue_path(config))
+    catalogue = open_catalogue(config)
     slides = OpenSlides(lambda label: Path(stores[label].root), 1, config.limits.memory)
     service = Service(slides, 1, 1)
     try:
@@ -51,7 +51,7 @@ async def _explained(lookup: Lookup, service: Service, offer: Offer, url: str) -
     dialect = dialects(lookup.paths).get(parts.path.strip("/").split("/")[0])
     if dialect is None:
         raise NotFound(f"no protocol answers {parts.path}")
-    slide, reading = find(lookup, dialect, parts.path.encode(), parts.query.encode())
+    slide, reading = find(lookup.get, dialect, parts.path.encode(), parts.query.encode())
     asked = dialect.resolve(reading.asked, slide, offer)
     if isinstance(asked, Document | Redirect):
         return Explained(slide.key, f"{type(asked).__name__.lower()} {reading.asked}", "document", 0, "")
@@ -74,7 +74,7 @@ def _store_told(store: Store) -> str:
 
 def _catalogue_told(config: Config) -> str:
     path = catalogue_path(config)
-    catalogue = Embedded(path)
+    catalogue = open_catalogue(config)
     try:
         number = sum(1 for store in labelled(config.store) for _ in catalogue.each(store.label))
     finally:

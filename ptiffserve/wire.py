@@ -169,6 +169,8 @@ def error(fault: PtiffserveError) -> Response:
     ]
     if status == 503:
         headers.append((b"retry-after", RETRY_SECONDS))
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if status == 405:
         headers.append((b"allow", METHODS))
     return Response(status, headers, body)

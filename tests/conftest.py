@@ -1,10 +1,14 @@
 """Slides and servers that the tests share. Sample slides are drawn once a run; shared data is used where it is there."""
 
+import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymongo
 import pytest
+from mongo_server import Elsewhere, MongoServer
 from served import SAMPLES, Serve, drawn, settle
 from starlette.testclient import TestClient
 
@@ -61,3 +65,27 @@ def client(serve: Serve, slides: Path) -> TestClient:
     client = serve(slides)
     settle(client, len(SAMPLES))
     return client
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer | Elsewhere]:
+    """One for the whole run, as it is: tests that stop a server start their own."""
+    if url := os.environ.get("MONGODB_URI"):
+        yield Elsewhere(url)
+        return
+    server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def mongo_url(mongo_server: MongoServer | Elsewhere) -> Iterator[str]:
+    """A URL with a database that is this test's alone."""
+    name = f"test_{secrets.token_hex(6)}"
+    url = mongo_server.url(name)
+    yield url
+    with pymongo.MongoClient(url) as client:
+        for each in client.list_database_names():
+            if each.startswith(name):
+                client.drop_database(each)

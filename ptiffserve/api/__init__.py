@@ -1,17 +1,16 @@
 """The JSON API and health, as Starlette routes: one module for each kind of resource."""
 
-from collections.abc import Collection
-
 from starlette.routing import Route
 
-from ptiffserve.api import health, slides
+from ptiffserve.api import health, slides, stores
 from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.catalogue.served import Served
 from ptiffserve.config import Config
 
 
-def routes(config: Config, catalogue: Catalogue, stores: Collection[str]) -> list[Route]:
-    """Health, and whatever the configuration lets this server answer. `stores`: those that are served, by label."""
+def routes(config: Config, catalogue: Catalogue, served: Served) -> list[Route]:
+    """Health, and whatever the configuration lets this server answer. `served`: the stores."""
     if config.server.tiles_only:
         return health.routes
     labels = config.auth.labels == "allow"
-    return [*health.routes, *slides.routes(catalogue, stores, labels)]
+    return [*health.routes, *slides.routes(catalogue, served, labels), *stores.routes(config, catalogue, served)]
