@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 from starlette.applications import Starlette
@@ -19,6 +19,7 @@ from ptiffserve.api.answers import failed
 from ptiffserve.auth.open import Open
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.catalogue.served import Served
 from ptiffserve.config import Config, Store, catalogue_path, url_paths
 from ptiffserve.endpoint import Endpoint
 from ptiffserve.errors import ConfigError, NotFound
@@ -36,14 +37,16 @@ CONFIG_VARIABLE = "PTIFFSERVE_CONFIG_JSON"
 
 def create_app(config: Config) -> Endpoint:
     """The application for one process: open slides, threads and the watch live and die with its lifespan."""
-    stores = {store.label: store for store in labelled(config.store)}
     path = catalogue_path(config)
     catalogue = Embedded(path)
+    stores = Served(catalogue, labelled(config.store), writes=not config.server.tiles_only)
+    stores.start()
     labels = config.auth.labels == "allow"
-    slides = OpenSlides(lambda label: Path(stores[label].root), config.limits.slides_open, config.limits.memory)
+    slides = OpenSlides(lambda label: Path(stores.root(label)), config.limits.slides_open, config.limits.memory)
     service = Service(slides, config.limits.renders, config.limits.queue)
     lookup = Lookup(catalogue, stores, url_paths(stores.values()))
-    watch = Watch(list(stores.values()), catalogue, path.with_suffix(".lock"))
+    lookup.renew = stores.renew
+    watch = Watch(stores, catalogue, path.with_suffix(".lock"))
 
     def look_again(slide: Slide) -> Slide | None:
         fresh = refresh(stores, catalogue, slide)
@@ -66,6 +69,7 @@ def create_app(config: Config) -> Endpoint:
         keeping.cancel()
         watch.stop()
         service.close()
+        lookup.close()
         catalogue.close()
 
     pages = [] if config.server.tiles_only else viewer_routes
@@ -100,15 +104,23 @@ def labelled(stores: list[Store]) -> list[Store]:
     taken: set[str] = set()
     found = []
     for store in stores:
-        root = Path(store.root).expanduser().resolve()
-        if not root.is_dir():
-            raise ConfigError(f"store.root: {store.root} is not a folder")
-        base = label = (store.label or root.name or "root").replace("/", "_")
+        root = _root(store)
+        base = label = (store.label or PurePosixPath(root).name or "root").replace("/", "_")
         number = 2
         while label in taken:
             if store.label:
                 raise ConfigError(f"store.label: {label} is used twice")
             label, number = f"{base}-{number}", number + 1
         taken.add(label)
-        found.append(msgspec.structs.replace(store, label=label, root=str(root)))
+        found.append(msgspec.structs.replace(store, label=label, root=root))
     return found
+
+
+def _root(store: Store) -> str:
+    """A folder's absolute path, any other root as it is written. ConfigError."""
+    if store.kind != "folder":
+        return store.root
+    root = Path(store.root).expanduser().resolve()
+    if not root.is_dir():
+        raise ConfigError(f"store.root: {store.root} is not a folder")
+    return str(root)

@@ -11,7 +11,7 @@ from typing import Any
 from ptiffserve import wire
 from ptiffserve.address import Associated, Document, Plan, Redirect, Tile, etag
 from ptiffserve.auth.base import Access
-from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.catalogue.lookup import Lookup, NotAtHand
 from ptiffserve.config import Server
 from ptiffserve.errors import Malformed, NotFound, PtiffserveError, SlideChanged, TooLong
 from ptiffserve.protocols import deepzoom, iiif, iip, osslite, pictures, xyz, zoomify
@@ -51,7 +51,8 @@ class Endpoint:
         self, lookup: Lookup, service: Service, access: Access, offer: Offer, server: Server, refresh: Refresh
     ) -> None:
         self._lookup = lookup
-        self._dialects = dialects(lookup.paths)
+        self._paths = lookup.paths
+        self._dialects = dialects(self._paths)
         self._service = service
         self._access = access
         self._offer = offer
@@ -64,7 +65,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A path need not begin with a slash: `OPTIONS *`, or an absolute URL without any.
         first = scope["path"].split("/", 2)[1:2] if scope["type"] == "http" else []
-        dialect = self._dialects.get(first[0]) if first else None
+        dialect = self._dialect(first[0]) if first else None
         if dialect is None and self.rest is not None:
             await self.rest(scope, receive, send)
             return
@@ -78,6 +79,12 @@ class Endpoint:
         wire.cors(response, headers.get(b"origin"), self._server.cors)
         await wire.send_response(send, response, scope["method"] == "HEAD")
 
+    def _dialect(self, first: str) -> Dialect | None:
+        if self._lookup.paths is not self._paths:
+            self._paths = self._lookup.paths
+            self._dialects = dialects(self._paths)
+        return self._dialects.get(first)
+
     async def _response(self, dialect: Dialect | None, scope: Scope, headers: dict[bytes, bytes]) -> Response:
         if dialect is None:
             raise NotFound("no such page")
@@ -87,7 +94,7 @@ class Endpoint:
             raise MethodNotAllowed(f"{scope['method']} is not answered here")
         if scope["http_version"] != "1.0" and not _HOST.fullmatch(headers.get(b"host", b"")):
             raise Malformed(NO_HOST)  # RFC 9112 3.2
-        slide, reading = find(self._lookup, dialect, scope["raw_path"], scope["query_string"])
+        slide, reading = await self._found(dialect, scope["raw_path"], scope["query_string"])
         for _ in range(REFRESHES):
             try:
                 return await self._answer(dialect, slide, reading, scope, headers)
@@ -97,6 +104,12 @@ class Endpoint:
                     raise
                 slide = fresh
         return await self._answer(dialect, slide, reading, scope, headers)
+
+    async def _found(self, dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
+        try:
+            return find(self._lookup.at_hand, dialect, path, query)
+        except NotAtHand:
+            return await self._lookup.soon(find, self._lookup.get, dialect, path, query)
 
     async def _answer(
         self, dialect: Dialect, slide: Slide, reading: Candidate, scope: Scope, headers: dict[bytes, bytes]
@@ -153,13 +166,13 @@ class Endpoint:
         return f"{scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
 
 
-def find(lookup: Lookup, dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
-    """The first reading of a raw path and query whose name is a slide's. NotFound, TooLong, or Malformed."""
+def find(get: Callable[[str], Slide | None], dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
+    """The first reading of a raw path and query whose name is a slide's. NotFound, TooLong, Malformed, or what `get` says."""
     if len(path) + len(query) > MAX_URL:
         raise TooLong("the URL is too long")
     segments = [unescaped(segment) for segment in path.split(b"/")[1:]]
     for reading in dialect.parse(segments, query):
-        slide = lookup.get(reading.name)
+        slide = get(reading.name)
         if slide is not None:
             return slide, reading
     raise NotFound("no such slide")

@@ -51,7 +51,7 @@ async def _explained(lookup: Lookup, service: Service, offer: Offer, url: str) -
     dialect = dialects(lookup.paths).get(parts.path.strip("/").split("/")[0])
     if dialect is None:
         raise NotFound(f"no protocol answers {parts.path}")
-    slide, reading = find(lookup, dialect, parts.path.encode(), parts.query.encode())
+    slide, reading = find(lookup.get, dialect, parts.path.encode(), parts.query.encode())
     asked = dialect.resolve(reading.asked, slide, offer)
     if isinstance(asked, Document | Redirect):
         return Explained(slide.key, f"{type(asked).__name__.lower()} {reading.asked}", "document", 0, "")

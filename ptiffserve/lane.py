@@ -15,6 +15,7 @@ from ptiffserve import _ptiff, encode, wire
 from ptiffserve.address import Tile, pyramid_of
 from ptiffserve.catalogue.lookup import INTERVAL, Lookup
 from ptiffserve.config import Server
+from ptiffserve.errors import Unavailable
 from ptiffserve.geometry import Level, Size, tiles_across
 from ptiffserve.readers.tiff import TiffReader
 from ptiffserve.service import OpenSlides
@@ -98,9 +99,11 @@ class Shortcut:
         while True:
             await asyncio.sleep(INTERVAL)
             try:
-                self._lookup.notice()
+                await self._lookup.soon(self._lookup.notice)
+            except Unavailable:
+                pass  # what was known last is served until the catalogue answers again; Lookup has told
             except Exception:
-                # A catalogue that does not answer may have changed: nobody is answered from memory alone.
+                # A catalogue that is broken may have changed: nobody is answered from memory alone.
                 log.exception("the catalogue did not give its generation")
                 self.table.forget()
             if self._lookup.generation != self._generation:

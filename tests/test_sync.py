@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptiffserve.catalogue.embedded import Embedded
-from ptiffserve.config import Store
+from ptiffserve.config import Store, StoreRecord
 from ptiffserve.slide import Fingerprint, Slide
 from ptiffserve.sync.apply import Result, apply
 from ptiffserve.sync.diff import diff
@@ -251,7 +251,8 @@ def until(true: Callable[[], bool], seconds: float = 15) -> None:
 class TestWatch:
     @pytest.fixture
     def watch(self, root: Path, catalogue: Embedded, tmp_path: Path) -> Iterator[Watch]:
-        watch = Watch([Store(root=str(root), label="S", poll=0.1)], catalogue, tmp_path / "lock")
+        store = StoreRecord(root=str(root), label="S", poll=0.1, id="5" * 24)
+        watch = Watch({"S": store}, catalogue, tmp_path / "lock")
         watch.start()
         yield watch
         watch.stop()
@@ -290,7 +291,8 @@ class TestWatch:
         self, watch: Watch, root: Path, catalogue: Embedded, tmp_path: Path
     ) -> None:
         until(lambda: len(by_path(catalogue)) == 3)
-        second = Watch([Store(root=str(root), label="T", poll=0.1)], catalogue, tmp_path / "lock")
+        store = StoreRecord(root=str(root), label="T", poll=0.1, id="7" * 24)
+        second = Watch({"T": store}, catalogue, tmp_path / "lock")
         second.start()
         try:
             time.sleep(0.5)

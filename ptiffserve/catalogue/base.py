@@ -1,10 +1,10 @@
 """The catalogue seam: what every backend can do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ptiffserve.config import StoreRecord
-from ptiffserve.slide import Slide
+from ptiffserve.slide import Slide, State
 
 
 class Page(NamedTuple):
@@ -26,7 +26,7 @@ class Query(NamedTuple):
 
 
 class Catalogue(Protocol):
-    """Safe to use from many threads and processes at once."""
+    """Safe to use from many threads and processes at once. Unavailable from any of these where its server does not answer."""
 
     def get(self, name: str) -> Slide | None:
         """By 24-hex id or by key."""
@@ -41,6 +41,9 @@ class Catalogue(Protocol):
         """Every record of a store."""
 
     def page(self, query: Query) -> Page: ...
+
+    def counts(self, store: str) -> Mapping[State, int]:
+        """How many records of a store are in each state."""
 
     def stores(self) -> list[StoreRecord]:
         """In the order of their labels."""

@@ -11,7 +11,7 @@ import msgspec
 from ptiffserve.catalogue.base import Page, Query
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import Conflict
-from ptiffserve.slide import Slide
+from ptiffserve.slide import Slide, State
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS slides (
@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS slides (
     record BLOB NOT NULL,
     UNIQUE (store, path)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS slides_by_state ON slides (store, state);
 CREATE TABLE IF NOT EXISTS stores (id TEXT PRIMARY KEY, label TEXT NOT NULL UNIQUE, record BLOB NOT NULL) WITHOUT ROWID;
 """
 _ID = re.compile(r"[0-9a-f]{24}")
@@ -71,6 +72,11 @@ class Embedded:
         more = len(slides) > query.limit
         slides = slides[: query.limit]
         return Page(slides, slides[-1].key if more else "")
+
+    def counts(self, store: str) -> dict[State, int]:
+        with self._read_lock:
+            rows = self._reader.execute("SELECT state, COUNT(*) FROM slides WHERE store = ? GROUP BY state", (store,))
+            return dict(rows.fetchall())
 
     def stores(self) -> list[StoreRecord]:
         with self._read_lock:

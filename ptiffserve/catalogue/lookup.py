@@ -1,43 +1,91 @@
-"""Slides by name without asking the catalogue each time: what was found, or not found, holds for one generation."""
+"""Slides by name without asking the catalogue each time: what was found, or not found, holds for one generation.
 
-from collections import OrderedDict
-from collections.abc import Collection, Mapping
+While the catalogue is away, what was known last goes on being served.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from time import monotonic
+from typing import TypeVar
 
 from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.errors import PtiffserveError, Unavailable
 from ptiffserve.slide import Slide
+
+log = logging.getLogger("ptiffserve.catalogue")
+
+T = TypeVar("T")
 
 # How stale an answer may be; a change elsewhere is seen after this long.
 INTERVAL = 0.25
+# Names are asked for anew after this long even where no change was told: a writer may have died before it told.
+MAX_AGE = 60.0
+# A catalogue that did not answer is asked again after this long; until then, nobody waits for it.
+PAUSE = 0.5
+PATIENCE = 0.9
 MAX_NAMES = 65536
 
 
+class NotAtHand(PtiffserveError):
+    """The catalogue has to be asked."""
+
+
 class Lookup:
-    """For one event loop. `stores`: labels of the stores that are served; others' slides are not found. `paths`: where
-    clients see a store's folder on a disk of theirs, and the store's label."""
+    """`stores`: labels of the stores that are served; others' slides are not found. `paths`: where clients see a store's
+    folder on a disk of theirs, and the store's label."""
 
     def __init__(self, catalogue: Catalogue, stores: Collection[str], paths: Mapping[str, str] | None = None) -> None:
         self._catalogue = catalogue
-        self._stores = frozenset(stores)
-        self.paths = dict(paths or {})
-        self._names: OrderedDict[str, Slide | None] = OrderedDict()
+        self._stores = stores
+        self.paths: Mapping[str, str] = dict(paths or {})
+        # Asked for the paths, after a change.
+        self.renew: Callable[[], Mapping[str, str]] = lambda: self.paths
+        self._lock = Lock()
+        self._names: dict[str, Slide | None] = {}
+        self._old: dict[str, Slide | None] = {}
         self.generation = -1
+        self._epoch = 0
+        self._emptied = monotonic()
         self._look_again = 0.0
+        self._away_until = 0.0
+        self._threads = ThreadPoolExecutor(4, "catalogue")
+
+    def at_hand(self, name: str) -> Slide | None:
+        """By id, by key, or by the path of the file where clients see it. For the event loop: NotAtHand where it would take
+        asking. Somebody else has to call `notice` now and then."""
+        try:
+            return self._names[name]
+        except KeyError:
+            raise NotAtHand from None
 
     def get(self, name: str) -> Slide | None:
-        """By id, by key, or by the path of the file where clients see it."""
-        now = monotonic()
-        if now >= self._look_again:
-            self._look_again = now + INTERVAL
-            self.notice()
-        if name in self._names:
-            return self._names[name]
-        slide = self._catalogue.get(self._key(name))
+        """The same, and asks. Unavailable where the catalogue is away and the name was not known before."""
+        try:
+            if monotonic() >= self._look_again:
+                self.notice()
+            return self._names[name] if name in self._names else self._asked(name)
+        except Unavailable:
+            if name in self._old:
+                return self._old[name]
+            if name in self._names:
+                return self._names[name]
+            raise
+
+    def _asked(self, name: str) -> Slide | None:
+        if monotonic() < self._away_until:
+            raise Unavailable("the catalogue does not answer")
+        epoch = self._epoch
+        slide = self._trying(lambda: self._catalogue.get(self._key(name)))
         if slide is not None and slide.store not in self._stores:
             slide = None
-        self._names[name] = slide
-        if len(self._names) > MAX_NAMES:
-            self._names.popitem(last=False)
+        with self._lock:
+            if epoch == self._epoch:
+                if len(self._names) >= MAX_NAMES:
+                    del self._names[next(iter(self._names))]
+                self._names[name] = slide
         return slide
 
     def _key(self, name: str) -> str:
@@ -46,13 +94,43 @@ class Lookup:
                 return label + name[len(path) :]
         return name
 
+    def _trying(self, call: Callable[[], T]) -> T:
+        try:
+            answer = call()
+        except Unavailable as fault:
+            if not self._away_until:
+                log.warning("%s: what was known last is served", fault)
+            self._away_until = monotonic() + PAUSE
+            raise
+        self._away_until = 0.0
+        return answer
+
     def forget(self) -> None:
         """The next look-up asks the catalogue."""
-        self._names.clear()
+        with self._lock:
+            self._epoch += 1
+            self._old = self._names or self._old
+            self._names = {}
+            self._emptied = monotonic()
 
     def notice(self) -> None:
-        """Asks the catalogue for its generation; another one empties the table."""
-        generation = self._catalogue.generation()
+        """Asks the catalogue for its generation; another one empties the table. Unavailable."""
+        self._look_again = monotonic() + INTERVAL
+        generation = self._trying(self._catalogue.generation)
         if generation != self.generation:
+            self.paths = self.renew()
             self.generation = generation
-            self._names.clear()
+            self.forget()
+        elif monotonic() - self._emptied > MAX_AGE:
+            self.forget()
+
+    async def soon(self, call: Callable[..., T], *arguments: object) -> T:
+        """A call that asks, on a thread of the catalogue's. Unavailable where it takes a second."""
+        waiting = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        try:
+            return await asyncio.wait_for(waiting, PATIENCE)
+        except TimeoutError:
+            raise Unavailable("the catalogue does not answer in time") from None
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

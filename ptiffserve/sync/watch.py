@@ -4,11 +4,14 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event, Thread
 
 from ptiffserve.catalogue.base import Catalogue
-from ptiffserve.config import Store
+from ptiffserve.catalogue.served import here
+from ptiffserve.config import Store, StoreRecord
+from ptiffserve.errors import Unavailable
 from ptiffserve.slide import Fingerprint, Slide
 from ptiffserve.sync.apply import apply, index
 from ptiffserve.sync.scan import RootMissing, look, scan
@@ -17,14 +20,19 @@ log = logging.getLogger("ptiffserve.sync")
 
 # A file is taken once its size and mtime held still for this long, between two looks or by its own mtime.
 SETTLE_SECONDS = 1.0
+# How often new stores and those that are due are looked for.
+NEWS = 0.25
 # A look may take this share of the time at most: large trees are looked at less often.
 LOAD = 0.05
 
 
 class Watch:
-    """A thread that keeps stores and catalogue in step until `stop`. Of many processes, the one with the lock works."""
+    """A thread that keeps stores and catalogue in step until `stop`. Of many processes, the one with the lock works.
 
-    def __init__(self, stores: list[Store], catalogue: Catalogue, lock: Path) -> None:
+    `stores` may change meanwhile.
+    """
+
+    def __init__(self, stores: Mapping[str, StoreRecord], catalogue: Catalogue, lock: Path) -> None:
         self._stores = stores
         self._catalogue = catalogue
         self._lock = lock
@@ -53,19 +61,24 @@ class Watch:
             os.close(descriptor)
 
     def _work(self) -> None:
-        due = {store.label: 0.0 for store in self._stores}
-        while not self._stopped.wait(max(0.0, min(due.values(), default=3600.0) - time.monotonic())):
-            for store in self._stores:
-                if due[store.label] <= time.monotonic() and not self._stopped.is_set():
+        due: dict[str, float] = {}
+        while not self._stopped.wait(NEWS if due else 0.0):
+            for store in list(self._stores.values()):
+                if due.get(store.label, 0.0) <= time.monotonic() and not self._stopped.is_set():
                     due[store.label] = self._look(store)
 
-    def _look(self, store: Store) -> float:
+    def _look(self, store: StoreRecord) -> float:
         """One sync; gives the time of the next. A fault of ours ends neither the thread nor the other stores."""
         started = time.monotonic()
         try:
-            self.sync(store)
+            if here(store):
+                self.sync(store)
+            else:
+                self._say(store, f"its folder is on {store.host_name}: it is not looked at here")
         except RootMissing as error:
             self._say(store, f"its folder cannot be listed: {error}")
+        except Unavailable as error:
+            self._say(store, str(error))
         except Exception:
             log.exception("store %s could not be synced", store.label)
         return time.monotonic() + max(store.poll, (time.monotonic() - started) / LOAD)
@@ -103,10 +116,12 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def refresh(stores: dict[str, Store], catalogue: Catalogue, slide: Slide) -> Slide | None:
+def refresh(stores: Mapping[str, Store], catalogue: Catalogue, slide: Slide) -> Slide | None:
     """Looks again at one slide whose file is not the recorded one. Its new record; None where the file is gone, or was
     written over so lately that old and new may still be mixed in it. Another file under its name has nothing old in it."""
-    store = stores[slide.store]
+    store = stores.get(slide.store)
+    if store is None:
+        return None
     fingerprint = look(Path(store.root), slide.path)
     if fingerprint is None:
         return None

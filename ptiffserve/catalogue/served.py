@@ -1,0 +1,89 @@
+"""The stores that this process serves: those of its configuration, and those that were made through the API."""
+
+import platform
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.config import Store, StoreRecord, url_paths
+from ptiffserve.errors import Conflict, NotFound, Unavailable
+
+
+class Served(Mapping[str, StoreRecord]):
+    """By label. A table that `renew` replaces: safe to read from any thread.
+
+    A store that stands in another server's configuration only is not served here. Where the catalogue cannot be asked, the
+    configured stores are there all the same, with "" for an id.
+    """
+
+    def __init__(self, catalogue: Catalogue, configured: Sequence[Store], writes: bool) -> None:
+        """`writes`: the configured stores may be written into the catalogue."""
+        self._catalogue = catalogue
+        self._configured = {store.label: store for store in configured}
+        self._pending = writes
+        self._table = {store.label: _record(store, None, "") for store in configured}
+
+    def __getitem__(self, label: str) -> StoreRecord:
+        return self._table[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def named(self, name: str) -> StoreRecord:
+        """By label or id. NotFound."""
+        found = self._table.get(name) or next((store for store in self._table.values() if store.id == name), None)
+        if found is None or not name:
+            raise NotFound("no such store")
+        return found
+
+    def root(self, label: str) -> str:
+        """NotFound where the store was removed meanwhile."""
+        return self.named(label).root
+
+    def start(self) -> None:
+        """Reads the stores if the catalogue answers; if not, a later `renew` does."""
+        try:
+            self.renew()
+        except Unavailable:
+            return
+
+    def renew(self) -> Mapping[str, str]:
+        """Reads the catalogue again. Gives the paths at which clients see stores, and the stores' labels. Unavailable."""
+        if self._pending:
+            self._adopt()
+            self._pending = False
+        known = {record.label: record for record in self._catalogue.stores()}
+        ours = {label: _record(store, known.get(label), "") for label, store in self._configured.items()}
+        made = {label: record for label, record in known.items() if not record.configured and label not in ours}
+        self._table = ours | made
+        return url_paths(self._table.values())
+
+    def _adopt(self) -> None:
+        """Writes what the configuration says of each store; a store there was keeps its id and what became of it."""
+        for store in self._configured.values():
+            while True:
+                known = next((record for record in self._catalogue.stores() if record.label == store.label), None)
+                record = _record(store, known, secrets.token_hex(12))
+                try:
+                    if record != known:
+                        self._catalogue.put_store(record)
+                    break
+                except Conflict:
+                    continue  # another process was first
+
+
+def _record(store: Store, known: StoreRecord | None, fresh: str) -> StoreRecord:
+    said = {name: getattr(store, name) for name in Store.__struct_fields__}
+    if known is None:
+        return StoreRecord(**said, id=fresh, configured=True)
+    return msgspec.structs.replace(known, **said, configured=True)
+
+
+def here(store: StoreRecord) -> bool:
+    """Whether its folder is this machine's, or any's."""
+    return store.host_name in ("", platform.node())
