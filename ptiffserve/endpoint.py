@@ -213,7 +213,7 @@ def dialect_of(known: Mapping[str, Dialect], path: str) -> Dialect | None:
     # A path need not begin with a slash: `OPTIONS *`, or an absolute URL without any.
     segments = path.split("/", 3)[1:]
     dialect = known.get(segments[0]) if segments else None
-    if dialect is None and len(segments) == 3:
+    if dialect is None and len(segments) == 3 and segments[2]:
         return known.get(f"{segments[0]}/{segments[1]}/")
     return dialect
 

@@ -39,6 +39,8 @@ def parse(segments: Sequence[str], query: bytes) -> list[Candidate]:
 def resolve(asked: tuple[str, ...], slide: Slide, offer: Offer) -> Asked:
     name, form = stem_and_format(asked[0])
     sides, compose = asked[1:3], asked[3]
+    if name == "composed":
+        raise NotFound("the slide has no composed")
     if name == "label" and compose not in ("", "0", "false"):
         name = "composed"
     if name == "barcode" and form in TEXTS:
