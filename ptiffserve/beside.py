@@ -6,7 +6,7 @@ Runs in the thread of whoever calls it. Knows no HTTP.
 from ptiffserve import barcode, encode, render
 from ptiffserve.address import Associated, Blob, Thumb, Tile, View
 from ptiffserve.encode import PixelFault
-from ptiffserve.errors import NotFound, TileCorrupt, TileTruncated
+from ptiffserve.errors import NotFound, TileCorrupt, TileTruncated, TooCostly
 from ptiffserve.geometry import Box, Part, Size, fit, scaled, window
 from ptiffserve.raster import Raster, paste, resample, white
 from ptiffserve.readers.base import Means, Reader
@@ -18,11 +18,13 @@ MARGIN = 20
 # Height of SlideAtlas's thumb, and the side of what it falls back to.
 THUMB = 100
 FALLBACK = Size(256, 256)
-_BROKEN = (NotFound, TileCorrupt, TileTruncated, PixelFault)
+# A label or macro of more pixels is no photograph of a slide, but decoding it would be felt.
+MOST = 1 << 25
+_BROKEN = (NotFound, TileCorrupt, TileTruncated, TooCostly, PixelFault)
 
 
 def associated(asked: Associated, reader: Reader) -> Blob:
-    """NotFound where the slide has none of it, TileCorrupt; PixelFault from libvips."""
+    """NotFound where the slide has none of it, TileCorrupt, TooCostly; PixelFault from libvips."""
     if asked.name == "barcode":
         return _barcode(asked)
     if asked.name == "composed":
@@ -31,8 +33,15 @@ def associated(asked: Associated, reader: Reader) -> Blob:
     data = reader.picture(asked.name)
     if asked.size is None and asked.format == "jpg" and data[:2] == b"\xff\xd8":
         return Blob(data, JPEG, "stored")
-    picture = encode.settled(encode.decode(data))
+    picture = _decoded(data)
     return _encoded(picture if asked.size is None else _fitted(picture, asked.size), asked.format)
+
+
+def _decoded(data: bytes) -> Raster:
+    picture = encode.decode(data)
+    if picture.width * picture.height > MOST:
+        raise TooCostly(f"a picture of {picture.width} x {picture.height} beside the slide")
+    return encode.settled(picture)
 
 
 def _encoded(picture: Raster, form: str) -> Blob:
@@ -113,7 +122,7 @@ def _put(picture: Raster, onto: Raster, x: int, y: int) -> None:
 def _picture(name: str, reader: Reader) -> Raster | None:
     """None where it is missing or broken."""
     try:
-        return encode.settled(encode.decode(reader.picture(name)))
+        return _decoded(reader.picture(name))
     except _BROKEN:
         return None
 
@@ -154,9 +163,16 @@ def _tile(asked: Tile | View | None, reader: Reader, means: Means) -> Blob | Non
     return Blob(data, JPEG, "stored") if data else None
 
 
+def _shown(blob: Blob | None) -> Raster | None:
+    try:
+        return _decoded(blob.data) if blob else None
+    except _BROKEN:
+        return None
+
+
 def _mosaic(quarters: list[Blob | None]) -> Raster:
     """Four tiles, clockwise from the top left, made small; white where there is none."""
-    pictures = [encode.settled(encode.decode(blob.data)) if blob else None for blob in quarters]
+    pictures = [_shown(blob) for blob in quarters]
     found = [picture for picture in pictures if picture]
     if not found:
         return white(FALLBACK)

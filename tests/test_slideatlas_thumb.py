@@ -53,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     philips(folder / "nolabel.tiff", None, drawn(800, 400))
     philips(folder / "nomacro.tiff", LABEL, None)
     philips(folder / "brokenlabel.tiff", b"\xff\xd8 no picture", drawn(800, 400))
+    philips(folder / "bomb.tiff", LABEL, jpeg(np.zeros((6000, 6000, 3), np.uint8)))
     philips(folder / "brokenmacro.tiff", LABEL, LABEL[: len(LABEL) // 2])
     write(Tiny(**SIZE, paint=quarters), folder / "root.tiff")
     write(Tiny(**SIZE, paint=quarters, levels=2), folder / "stops.tiff")
@@ -119,7 +120,7 @@ def test_check_7_without_a_root_it_is_its_quarters(allowed: Atlas, name: str, th
         assert is_colour(pixels[y + 6 : y + height - 6, x + 6 : x + width - 6], colour), letter
 
 
-@pytest.mark.parametrize("name", ["nothing", "nolabel", "nomacro", "brokenlabel", "brokenmacro"])
+@pytest.mark.parametrize("name", ["nothing", "nolabel", "nomacro", "brokenlabel", "brokenmacro", "bomb"])
 def test_check_7_without_anything_it_is_white(allowed: Atlas, name: str) -> None:
     pixels = shown(thumb(allowed, name))
     assert pixels.shape == (256, 256, 3)
@@ -158,6 +159,13 @@ def test_check_8_label_and_macro_are_the_bytes_of_the_xml(allowed: Atlas) -> Non
     ):
         answer = allowed.client.get(absent)
         assert (answer.status_code, error_of(answer)) == (404, "not_found"), absent
+
+
+def test_a_picture_too_large_to_be_one_is_not_decoded(allowed: Atlas) -> None:
+    image = allowed.ids["bomb.tiff"]
+    answer = allowed.client.get(f"/slides/{image}/macro.png")
+    assert (answer.status_code, error_of(answer)) == (400, "too_costly")
+    assert allowed.client.get(f"/slides/{image}/macro.jpg").status_code == 200
 
 
 def test_check_8_broken_xml_still_is_a_slide(tmp_path: Path) -> None:

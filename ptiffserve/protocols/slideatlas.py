@@ -127,10 +127,8 @@ def _bounds(text: str) -> tuple[float, ...]:
 
 def _whole_tiles(bounds: tuple[float, ...], pyramid: Pyramid) -> Box:
     """What lies of the bounds on the slide, rounded out to its tiles, which may reach past the edge."""
-    (left, width), (top, height) = (
-        _side(bounds[0], bounds[1], pyramid.size.width, pyramid.tile.width),
-        _side(bounds[2], bounds[3], pyramid.size.height, pyramid.tile.height),
-    )
+    left, width = _side(bounds[0], bounds[1], pyramid.size.width, pyramid.tile.width)
+    top, height = _side(bounds[2], bounds[3], pyramid.size.height, pyramid.tile.height)
     return Box(left, top, width, height)
 
 
