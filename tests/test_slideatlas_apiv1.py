@@ -12,10 +12,11 @@ from starlette.testclient import TestClient
 from tiny_tiff import Tiny, write
 
 from ptiffserve.app import create_app
-from ptiffserve.catalogue.base import Query
 from ptiffserve.catalogue.embedded import Embedded
-from ptiffserve.catalogue.lookup import Lookup
+from ptiffserve.catalogue.lookup import FileName, Lookup, NotAtHand
+from ptiffserve.catalogue.served import Served
 from ptiffserve.config import Catalogue, Config, Store, StoreRecord
+from ptiffserve.slide import Fingerprint, Slide, State
 
 NAMES = ["plain.tiff", "with space.tiff", "Ünïcødé 日本.tiff", "100%_sure.tiff", "a+b&c=d.tiff", "label", "x?y#z.tiff"]
 COLOURS = [(200, 30 * i, 250 - 30 * i) for i in range(len(NAMES))]
@@ -112,20 +113,49 @@ def test_of_several_with_one_name_it_is_the_first_by_key(tmp_path: Path) -> None
         assert is_colour(shown(key)[:200], COLOURS[0])
 
 
-def test_a_lookup_follows_the_catalogue(tmp_path: Path) -> None:
-    """Names of files and of stores hold for one generation, and only for the stores that are served."""
-    one = Embedded(tmp_path / "c.db")
-    two = Embedded(tmp_path / "c.db")
-    lookup = Lookup(one, ["A"])
-    assert lookup.store("A") == "A"
-    assert lookup.store("a1" * 12) is None
-    assert lookup.file("s.tiff") is None
-    two.put_store(StoreRecord(id="a1" * 12, label="A", root="/a"))
+def test_names_of_stores_follow_the_catalogue(tmp_path: Path) -> None:
+    """By label and by id, and only those that are served."""
+    one, two = Embedded(tmp_path / "c.db"), Embedded(tmp_path / "c.db")
+    stores = Served(one, [Store(root="/a", label="A")], writes=True)
+    stores.start()
+    assert stores.label("A") == "A"
+    assert stores.label(stores["A"].id) == "A"
+    for unknown in ("", "a", "b2" * 12, "B"):
+        assert stores.label(unknown) is None, unknown
     two.put_store(StoreRecord(id="b2" * 12, label="B", root="/b"))
-    lookup.notice()
-    assert lookup.store("a1" * 12) == "A"
-    assert lookup.store("b2" * 12) is None
-    assert lookup.store("B") is None
-    assert one.page(Query(["A"])).slides == []
+    two.put_store(StoreRecord(id="c3" * 12, label="C", root="/c", configured=True))
+    stores.renew()
+    assert (stores.label("b2" * 12), stores.label("B")) == ("B", "B")
+    assert stores.label("c3" * 12) is None
     for catalogue in (one, two):
         catalogue.close()
+
+
+def test_names_of_files_follow_the_catalogue(tmp_path: Path) -> None:
+    """What was found, or not found, by a file's name holds for one generation."""
+    one, two = Embedded(tmp_path / "c.db"), Embedded(tmp_path / "c.db")
+    lookup = Lookup(one, ["A", "B"])
+    assert lookup.get(FileName("s.tiff")) is None
+    with pytest.raises(NotAtHand):
+        lookup.at_hand(FileName("other.tiff"))
+    two.put([record("2", "B", "s.tiff"), record("3", "B", "a/s.tiff"), record("4", "C", "s.tiff")])
+    lookup.notice()
+    found = lookup.get(FileName("s.tiff"))
+    assert found is not None
+    assert found.key == "B/a/s.tiff"
+    assert lookup.at_hand(FileName("s.tiff")) is found
+    two.put([record("5", "A", "xs.tiff"), record("6", "A", "z/s.tiff", "missing"), record("7", "A", "S.tiff")])
+    lookup.notice()
+    again = lookup.get(FileName("s.tiff"))
+    assert again is not None
+    assert again.key == "B/a/s.tiff"
+    for unknown in ("", "a/s.tiff", "B/a/s.tiff", "s.tif", "%.tiff", "\udc80.tiff"):
+        assert lookup.get(FileName(unknown)) is None, unknown
+    lookup.close()
+    for catalogue in (one, two):
+        catalogue.close()
+
+
+def record(digit: str, store: str, path: str, state: State = "ready") -> Slide:
+    there = Fingerprint(1, 2, 3, 4)
+    return Slide(id=digit * 24, store=store, path=path, fingerprint=there, state=state, added=0, changed=0)
