@@ -19,12 +19,13 @@ WHITE = "ffffff"
 
 
 class Tile(Struct, frozen=True):
-    """A tile as it lies in the file, padding included."""
+    """A tile as it lies in the file, padding included. `stored`: a sparse one is not found rather than blank."""
 
     slide: Slide
     level: int
     col: int
     row: int
+    stored: bool = False
 
 
 class View(Struct, frozen=True):
@@ -48,12 +49,23 @@ class View(Struct, frozen=True):
 
 
 class Associated(Struct, frozen=True):
-    """A picture beside the pyramid: label or macro, fitted into `size` where that is given."""
+    """A picture beside the pyramid, fitted into `size` where that is given: label or macro, the slide's "barcode" as a
+    symbol, or "composed", which is the label and the barcode side by side, or the one that there is."""
 
     slide: Slide
     name: str
     format: str
     size: Size | None = None
+
+
+class Thumb(Struct, frozen=True):
+    """SlideAtlas's small picture of a slide: label and macro where `labels` may be seen and both are there, else `root`,
+    else its four quarters: top left, top right, bottom right, bottom left. None is what the slide has not."""
+
+    slide: Slide
+    root: Tile | View | None
+    quarters: tuple[Tile | View | None, ...]
+    labels: bool = False
 
 
 class Document(Struct, frozen=True):
@@ -70,7 +82,7 @@ class Redirect(Struct, frozen=True):
     suffix: str
 
 
-Plan = Tile | View | Associated
+Plan = Tile | View | Associated | Thumb
 Asked = Plan | Document | Redirect
 
 
@@ -178,8 +190,11 @@ def etag(asked: Plan) -> str:
     name = edition(asked.slide)
     if isinstance(asked, Tile):
         return f'"{name}-{asked.level}-{asked.col}-{asked.row}"'
+    said: tuple[object, ...]
     if isinstance(asked, View):
         said = _said(asked)
+    elif isinstance(asked, Thumb):
+        said = ("thumb", asked.labels, ENCODER)
     else:
         said = (asked.name, asked.format, asked.size and (asked.size.width, asked.size.height), ENCODER)
     return f'"{name}-{blake2b(repr(said).encode(), digest_size=8).hexdigest()}"'

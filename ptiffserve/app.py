@@ -45,7 +45,7 @@ def create_app(config: Config) -> Endpoint:
     slides = OpenSlides(lambda label: Path(stores.root(label)), config.limits.slides_open, config.limits.memory)
     service = Service(slides, config.limits.renders, config.limits.queue)
     lookup = Lookup(catalogue, stores, url_paths(stores.values()))
-    lookup.renew = stores.renew
+    lookup.renew, lookup.store = stores.renew, stores.label
     watch = Watch(stores, catalogue, path.with_suffix(".lock"))
 
     def look_again(slide: Slide) -> Slide | None:
@@ -74,7 +74,7 @@ def create_app(config: Config) -> Endpoint:
 
     pages = [] if config.server.tiles_only else viewer_routes
     endpoint.rest = Starlette(
-        routes=[*api.routes(config, catalogue, stores), *pages],
+        routes=[*api.routes(config, catalogue, stores, lookup), *pages],
         middleware=[Middleware(CORSMiddleware, allow_origins=config.server.cors, allow_methods=["GET", "HEAD"])],
         exception_handlers={404: _refused, 405: _refused},
         lifespan=lifespan,

@@ -143,8 +143,8 @@ def shown(root: str) -> str:
 # First segments of paths that are ours, or will be: no url_path may begin with one.
 RESERVED = frozenset(
     (
-        "api", "apiv1", "assets", "deepzoom", "fcgi-bin", "health", "iiif", "iip", "label",
-        "metrics", "ready", "slides", "thumb", "tile", "tileat", "tiles", "view", "zoomify",
+        "api", "apiv1", "assets", "cutout", "deepzoom", "fcgi-bin", "health", "iiif", "iip", "label", "metrics",
+        "ptiff-viewer", "ready", "slides", "thumb", "tile", "tileat", "tiles", "view", "zoomify",
     )
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ libvips's pictures are lazy until `encode` or `settled` runs them; a damaged inp
 
 import re
 from functools import lru_cache
+from html import escape
 from math import ceil, cos, radians, sin
 from typing import Any
 
@@ -168,6 +169,16 @@ def canvas(size: Size, background: str = "ffffff") -> Pixels:
 
 def _rgb(colour: str) -> list[int]:
     return list(bytes.fromhex(colour))
+
+
+def lettering(text: str, width: int) -> Raster | None:
+    """Black on white, wrapped at `width` pixels; None on a machine without fonts."""
+    plain = escape("".join(c if c.isprintable() else " " for c in text), quote=False)
+    try:
+        ink = pyvips.Image.text(plain, font="sans", width=width, dpi=150, wrap="word-char")
+    except PixelFault:
+        return None
+    return settled(flat(ink.invert().copy(interpretation="b-w")))
 
 
 def cut(image: Pixels, box: Box) -> Pixels:

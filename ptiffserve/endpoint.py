@@ -4,17 +4,19 @@ bytes -> protocol -> slide -> access -> plan -> 304? -> service -> bytes
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from time import perf_counter
 from typing import Any
 
+from msgspec.structs import replace
+
 from ptiffserve import wire
-from ptiffserve.address import Associated, Document, Plan, Redirect, Tile, etag
+from ptiffserve.address import Asked, Associated, Document, Plan, Redirect, Thumb, Tile, etag
 from ptiffserve.auth.base import Access
-from ptiffserve.catalogue.lookup import Lookup, NotAtHand
+from ptiffserve.catalogue.lookup import FileName, Lookup, Name, NotAtHand
 from ptiffserve.config import Server
-from ptiffserve.errors import Malformed, NotFound, PtiffserveError, SlideChanged, TooLong
-from ptiffserve.protocols import deepzoom, iiif, iip, osslite, pictures, xyz, zoomify
+from ptiffserve.errors import Forbidden, Malformed, NotFound, PtiffserveError, SlideChanged, TooLong
+from ptiffserve.protocols import deepzoom, iiif, iip, osslite, pictures, ptiffserver, slideatlas, xyz, zoomify
 from ptiffserve.protocols.base import Candidate, Dialect, Offer, no_links, unescaped
 from ptiffserve.service import Service
 from ptiffserve.slide import Slide
@@ -33,6 +35,12 @@ PROTOCOLS: dict[str, Dialect] = {
     "iip": iip,
     "fcgi-bin": iip,
     "slides": pictures,
+    "tile": slideatlas,
+    "tileat": slideatlas,
+    "thumb": slideatlas,
+    "label": slideatlas,
+    "cutout": slideatlas,
+    "apiv1/slides/": ptiffserver,
 }
 MAX_URL = 2048
 # How often one request looks again at a file that was replaced: it may be replaced once more meanwhile.
@@ -63,9 +71,7 @@ class Endpoint:
         self.learn: Callable[[bytes, Tile], None] = lambda path, tile: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A path need not begin with a slash: `OPTIONS *`, or an absolute URL without any.
-        first = scope["path"].split("/", 2)[1:2] if scope["type"] == "http" else []
-        dialect = self._dialect(first[0]) if first else None
+        dialect = self._dialect(scope["path"]) if scope["type"] == "http" else None
         if dialect is None and self.rest is not None:
             await self.rest(scope, receive, send)
             return
@@ -79,11 +85,11 @@ class Endpoint:
         wire.cors(response, headers.get(b"origin"), self._server.cors)
         await wire.send_response(send, response, scope["method"] == "HEAD")
 
-    def _dialect(self, first: str) -> Dialect | None:
+    def _dialect(self, path: str) -> Dialect | None:
         if self._lookup.paths is not self._paths:
             self._paths = self._lookup.paths
             self._dialects = dialects(self._paths)
-        return self._dialects.get(first)
+        return dialect_of(self._dialects, path)
 
     async def _response(self, dialect: Dialect | None, scope: Scope, headers: dict[bytes, bytes]) -> Response:
         if dialect is None:
@@ -107,35 +113,51 @@ class Endpoint:
 
     async def _found(self, dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
         try:
-            return find(self._lookup.at_hand, dialect, path, query)
+            return find(self._lookup.at_hand, self._lookup.store, dialect, path, query)
         except NotAtHand:
-            return await self._lookup.soon(find, self._lookup.get, dialect, path, query)
+            return await self._lookup.soon(find, self._lookup.get, self._lookup.store, dialect, path, query)
 
     async def _answer(
         self, dialect: Dialect, slide: Slide, reading: Candidate, scope: Scope, headers: dict[bytes, bytes]
     ) -> Response:
         await self._access.allow(headers, slide)
         asked = dialect.resolve(reading.asked, slide, self._offer)
-        if isinstance(asked, Associated):
-            await self._access.allow_labels(headers, slide)
+        asked = await self._seen(asked, headers)
         if isinstance(asked, Redirect | Document):
             response = self._described(dialect, asked, reading, scope, headers)
         else:
             response = await self._picture(asked, headers)
             if isinstance(asked, Tile):
                 self.learn(scope["raw_path"], asked)
+        if reading.save_as:
+            response.headers.append((b"content-disposition", f'attachment; filename="{reading.save_as}"'.encode()))
         if dialect.links is not no_links and not isinstance(asked, Redirect):
             home = dialect.home(self._origin(scope, headers) + _target(scope), reading.asked)
             if links := dialect.links(asked, reading.asked, home):
                 response.headers.append((b"link", links.encode("latin-1")))
         return response
 
+    async def _seen(self, asked: Asked, headers: dict[bytes, bytes]) -> Asked:
+        """What may be seen of it: all or, of a thumb, what is not label or macro. Forbidden."""
+        if isinstance(asked, Associated | Thumb):
+            try:
+                await self._access.allow_labels(headers, asked.slide)
+            except Forbidden:
+                if isinstance(asked, Associated):
+                    raise
+                return replace(asked, labels=False)
+        return replace(asked, labels=True) if isinstance(asked, Thumb) else asked
+
     async def _picture(self, plan: Plan, headers: dict[bytes, bytes]) -> Response:
         started = perf_counter()
         tag, mtime_ns, control = etag(plan), plan.slide.fingerprint.mtime_ns, self._server.cache_control
-        if wire.unchanged(headers, tag, mtime_ns):
+        known = wire.unchanged(headers, tag, mtime_ns)
+        # Whether a tile is sparse is in the file, and what is not there has not stayed as it was.
+        if known and not (isinstance(plan, Tile) and plan.stored):
             return wire.not_modified(tag, mtime_ns, control)
         blob = self._service.answer_now(plan) or await self._service.answer(plan)
+        if known:
+            return wire.not_modified(tag, mtime_ns, control)
         response = wire.picture(blob.data, blob.media_type, tag, mtime_ns, control)
         timing = f"{blob.lane};dur={(perf_counter() - started) * 1000:.3f}"
         response.headers.append((b"server-timing", timing.encode()))
@@ -166,21 +188,34 @@ class Endpoint:
         return f"{scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
 
 
-def find(get: Callable[[str], Slide | None], dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
-    """The first reading of a raw path and query whose name is a slide's. NotFound, TooLong, Malformed, or what `get` says."""
+def find(
+    get: Callable[[Name], Slide | None], store: Callable[[str], str | None], dialect: Dialect, path: bytes, query: bytes
+) -> tuple[Slide, Candidate]:
+    """The first reading of a raw path and query whose name is a slide's, in the store that it says. `store`: labels of
+    stores by their names. NotFound, TooLong, Malformed, or what `get` says."""
     if len(path) + len(query) > MAX_URL:
         raise TooLong("the URL is too long")
     segments = [unescaped(segment) for segment in path.split(b"/")[1:]]
     for reading in dialect.parse(segments, query):
-        slide = get(reading.name)
-        if slide is not None:
+        slide = get(reading.name) or (get(FileName(reading.name)) if reading.loose else None)
+        if slide is not None and (not reading.store or store(reading.store) == slide.store):
             return slide, reading
     raise NotFound("no such slide")
 
 
 def dialects(paths: Iterable[str]) -> dict[str, Dialect]:
-    """The protocol of each first segment. `paths`: where clients see stores' folders."""
+    """The protocol of each first segment, or of the first two where more must follow. `paths`: where clients see stores'
+    folders."""
     return {path.split("/")[1]: osslite for path in paths} | PROTOCOLS
+
+
+def dialect_of(known: Mapping[str, Dialect], path: str) -> Dialect | None:
+    # A path need not begin with a slash: `OPTIONS *`, or an absolute URL without any.
+    segments = path.split("/", 3)[1:]
+    dialect = known.get(segments[0]) if segments else None
+    if dialect is None and len(segments) == 3 and segments[2]:
+        return known.get(f"{segments[0]}/{segments[1]}/")
+    return dialect
 
 
 def _target(scope: Scope) -> str:

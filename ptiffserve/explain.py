@@ -12,7 +12,7 @@ from ptiffserve.app import labelled, offer_of
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.catalogue.opened import open_catalogue
 from ptiffserve.config import Config, Store, catalogue_path, url_paths
-from ptiffserve.endpoint import dialects, find
+from ptiffserve.endpoint import dialect_of, dialects, find
 from ptiffserve.errors import NotFound
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
@@ -48,10 +48,10 @@ def explain(config: Config, url: str) -> Explained:
 
 async def _explained(lookup: Lookup, service: Service, offer: Offer, url: str) -> Explained:
     parts = urlsplit(url)
-    dialect = dialects(lookup.paths).get(parts.path.strip("/").split("/")[0])
+    dialect = dialect_of(dialects(lookup.paths), parts.path)
     if dialect is None:
         raise NotFound(f"no protocol answers {parts.path}")
-    slide, reading = find(lookup.get, dialect, parts.path.encode(), parts.query.encode())
+    slide, reading = find(lookup.get, lookup.store, dialect, parts.path.encode(), parts.query.encode())
     asked = dialect.resolve(reading.asked, slide, offer)
     if isinstance(asked, Document | Redirect):
         return Explained(slide.key, f"{type(asked).__name__.lower()} {reading.asked}", "document", 0, "")

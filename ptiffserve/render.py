@@ -4,10 +4,10 @@ Runs in the thread of whoever calls it. Knows no HTTP.
 """
 
 from ptiffserve import _jpeg, encode
-from ptiffserve.address import WHITE, Associated, Blob, View, level_box
+from ptiffserve.address import WHITE, Blob, View, level_box
 from ptiffserve.encode import Picture
 from ptiffserve.errors import TileCorrupt
-from ptiffserve.geometry import Box, Pyramid, Size, best_level, clip, downsample, fit, parts, scaled, window
+from ptiffserve.geometry import Box, Pyramid, Size, best_level, clip, downsample, parts, scaled, window
 from ptiffserve.icc import labelled
 from ptiffserve.raster import Raster, resample
 from ptiffserve.readers.base import Means, Reader
@@ -101,17 +101,3 @@ def _shrink(reader: Reader, index: int, box: Box, size: Size) -> int:
 def _spare(pyramid: Pyramid, index: int, box: Box, size: Size) -> float:
     """Pixels of the level for one of the view's, on the axis that has fewer."""
     return min(box.width / size.width, box.height / size.height) / downsample(pyramid, pyramid.levels[index])
-
-
-def associated(asked: Associated, reader: Reader) -> Blob:
-    """Sent as stored where that is what was asked for, else decoded, fitted and encoded."""
-    data = reader.picture(asked.name)
-    if asked.size is None and asked.format == "jpg" and data[:2] == b"\xff\xd8":
-        return Blob(data, JPEG, "stored")
-    media_type = encode.media_type(asked.format)
-    picture = encode.settled(encode.decode(data))
-    if asked.size is not None:
-        whole = Size(picture.width, picture.height)
-        across, down = (window(0, side, side) for side in (whole.width, whole.height))
-        picture = resample(picture, across, down, fit(whole, asked.size))
-    return Blob(encode.encode(picture, asked.format), media_type, "render")

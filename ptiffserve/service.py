@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from ptiffserve import encode, readers, render
-from ptiffserve.address import Associated, Blob, Plan, Tile, View, pyramid_of
+from ptiffserve import beside, encode, readers, render
+from ptiffserve.address import Associated, Blob, Plan, Thumb, Tile, View, pyramid_of
 from ptiffserve.encode import PixelFault
-from ptiffserve.errors import Overloaded, SlideChanged, TileCorrupt
+from ptiffserve.errors import NotFound, Overloaded, SlideChanged, TileCorrupt
 from ptiffserve.geometry import Part
 from ptiffserve.readers.base import Means, Reader
 from ptiffserve.readers.decoded import DecodedTiles
@@ -144,11 +144,13 @@ class Service:
     def _stored(self, tile: Tile) -> Blob:
         return _tile_blob(tile, self.slides.open(tile.slide).tile(tile.level, tile.col, tile.row))
 
-    def _made(self, plan: View | Associated) -> Blob:
+    def _made(self, plan: View | Associated | Thumb) -> Blob:
         reader = self.slides.open(plan.slide)
         try:
             if isinstance(plan, Associated):
-                return render.associated(plan, reader)
+                return beside.associated(plan, reader)
+            if isinstance(plan, Thumb):
+                return beside.thumb(plan, reader, self._means)
             return render.view(plan, reader, self._means)
         except PixelFault as fault:
             raise TileCorrupt(plan.slide.key, f"a tile cannot be decoded: {str(fault).strip()}") from fault
@@ -177,4 +179,6 @@ def _tile_blob(tile: Tile, data: bytes) -> Blob:
     media_type = encode.media_type(level.stored)
     if data:
         return Blob(data, media_type, "stored")
+    if tile.stored:
+        raise NotFound(f"the tile {tile.col},{tile.row} is sparse")
     return Blob(encode.blank(level.tile, level.stored), media_type, "blank")

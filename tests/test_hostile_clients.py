@@ -17,7 +17,7 @@ from test_hostile_urls import DIGITS, NAMES, good
 from test_protocols import OFFER, SLIDE, SOAK, near_text
 from tiny_tiff import Tiny, write
 
-from ptiffserve.address import Associated, Document, Redirect, Tile, View
+from ptiffserve.address import Associated, Document, Redirect, Thumb, Tile, View
 from ptiffserve.config import Store
 from ptiffserve.endpoint import PROTOCOLS, dialects
 from ptiffserve.errors import Malformed, NotFound, PtiffserveError
@@ -183,9 +183,9 @@ def test_any_url_is_understood_or_refused(first: str, segments: list[str], query
     """Whatever stands in path and query: a plan, a document or an error of the client's, and an address of its own."""
     dialect = dialects(["/data/x"])[first]
     try:
-        for reading in dialect.parse([first, *segments], query):
+        for reading in dialect.parse([*first.rstrip("/").split("/"), *segments], query):
             asked = dialect.resolve(reading.asked, SLIDE, OFFER)
-            assert isinstance(asked, Tile | View | Document | Redirect | Associated)
+            assert isinstance(asked, Tile | View | Document | Redirect | Associated | Thumb)
             url = f"http://a/{first}/{'/'.join(segments)}?{query.decode('latin-1')}"
             home = dialect.home(url, reading.asked)
             dialect.links(asked, reading.asked, home)

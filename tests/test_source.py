@@ -17,7 +17,7 @@ GROUPS = [
     {"encode", "raster", "pdf", "icc", "barcode"},
     {"sources"},
     {"readers", "cache", "catalogue", "sample"},
-    {"service", "render"},
+    {"service", "render", "beside"},
     {"protocols", "auth", "wire"},
     {"endpoint", "lane", "sync", "uploads"},
     {"api", "viewer", "app", "explain"},

@@ -14,7 +14,7 @@ from tiny_tiff import Tiny, wave, write
 
 from ptiffserve.address import WHITE, Tile, View
 from ptiffserve.config import Store
-from ptiffserve.endpoint import dialects
+from ptiffserve.endpoint import dialect_of, dialects
 from ptiffserve.errors import Malformed, PtiffserveError
 from ptiffserve.protocols.base import Offer
 from ptiffserve.protocols.xyz import quad_index, quad_name
@@ -26,6 +26,7 @@ TABLES = {
     "stored": ("deep/er/grid.tiff", Tiny(1000, 700, 256, paint=wave)),
     "single": ("single.tiff", Tiny(256, 256, 256, paint=wave)),
     "near": ("deep/er/grid.tiff", Tiny(1000, 700, 256, paint=wave)),
+    "slideatlas": ("deep/er/grid.tiff", Tiny(1000, 700, 256, paint=wave)),
 }
 # Where clients see the folder.
 URL_PATH = "/data/my images"
@@ -67,14 +68,16 @@ def spelt(url: str, slide_id: str, key: str) -> str:
     escaped = quote(key, safe="")
     shouted = "".join(f"%{byte:02x}" for byte in key.encode())
     path = f"{URL_PATH}/{key.partition('/')[2]}"
-    return url.format(id=slide_id, key=quote(key), escaped=escaped, shouted=shouted, path=quote(path), raw=path)
+    names = {"id": slide_id, "db": quote(key.partition("/")[0]), "file": quote(key.rpartition("/")[2])}
+    return url.format(**names, key=quote(key), escaped=escaped, shouted=shouted, path=quote(path), raw=path)
 
 
 def planned(url: str, names: dict[str, Slide]) -> str:
     """What the protocol makes of a URL, as the tables write it. No server, no file."""
     path, _, query = url.partition("?")
     segments = [unquote(segment) for segment in path.split("/")[1:]]
-    dialect = dialects([URL_PATH])[segments[0]]
+    dialect = dialect_of(dialects([URL_PATH]), path)
+    assert dialect is not None
     try:
         for reading in dialect.parse(segments, query.encode()):
             if reading.name in names:
@@ -105,7 +108,7 @@ def test_the_table_is_what_the_protocols_plan(folder: Path, name: str) -> None:
     fingerprint = look(folder, path)
     assert fingerprint is not None
     slide = index(Store(root=str(folder), label="url slides"), path, fingerprint, None)
-    names = {slide.id: slide, slide.key: slide, f"{URL_PATH}/{slide.path}": slide}
+    names = {slide.id: slide, slide.key: slide, f"{URL_PATH}/{slide.path}": slide, path.rpartition("/")[2]: slide}
     lines = list(table(name))
     found = [planned(spelt(line.url, slide.id, slide.key), names) for line in lines]
     wrong = [(line.url, got, line.plan) for line, got in zip(lines, found, strict=True) if got != line.plan]

@@ -15,4 +15,4 @@ class Open:
 
     async def allow_labels(self, headers: Mapping[bytes, bytes], slide: Slide) -> None:
         if not self._labels:
-            raise Forbidden("label and macro pictures are not shown here (auth.labels)")
+            raise Forbidden("labels, macros and barcodes are not shown here (auth.labels)")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import monotonic
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.catalogue.base import Catalogue, Query
 from ptiffserve.errors import PtiffserveError, Unavailable
 from ptiffserve.slide import Slide
 
@@ -33,6 +33,15 @@ class NotAtHand(PtiffserveError):
     """The catalogue has to be asked."""
 
 
+class FileName(NamedTuple):
+    """A name that is that of the file alone."""
+
+    text: str
+
+
+Name = str | FileName
+
+
 class Lookup:
     """`stores`: labels of the stores that are served; others' slides are not found. `paths`: where clients see a store's
     folder on a disk of theirs, and the store's label."""
@@ -43,9 +52,11 @@ class Lookup:
         self.paths: Mapping[str, str] = dict(paths or {})
         # Asked for the paths, after a change.
         self.renew: Callable[[], Mapping[str, str]] = lambda: self.paths
+        # The label of a served store, by its label or its id.
+        self.store: Callable[[str], str | None] = lambda name: name if name in stores else None
         self._lock = Lock()
-        self._names: dict[str, Slide | None] = {}
-        self._old: dict[str, Slide | None] = {}
+        self._names: dict[Name, Slide | None] = {}
+        self._old: dict[Name, Slide | None] = {}
         self.generation = -1
         self._epoch = 0
         self._emptied = monotonic()
@@ -53,15 +64,15 @@ class Lookup:
         self._away_until = 0.0
         self._threads = ThreadPoolExecutor(4, "catalogue")
 
-    def at_hand(self, name: str) -> Slide | None:
-        """By id, by key, or by the path of the file where clients see it. For the event loop: NotAtHand where it would take
-        asking. Somebody else has to call `notice` now and then."""
+    def at_hand(self, name: Name) -> Slide | None:
+        """By id, by key, or by the path of the file where clients see it; a FileName is the first by key of those that have
+        it. For the event loop: NotAtHand where it would take asking. Somebody else has to call `notice` now and then."""
         try:
             return self._names[name]
         except KeyError:
             raise NotAtHand from None
 
-    def get(self, name: str) -> Slide | None:
+    def get(self, name: Name) -> Slide | None:
         """The same, and asks. Unavailable where the catalogue is away and the name was not known before."""
         try:
             if monotonic() >= self._look_again:
@@ -74,11 +85,11 @@ class Lookup:
                 return self._names[name]
             raise
 
-    def _asked(self, name: str) -> Slide | None:
+    def _asked(self, name: Name) -> Slide | None:
         if monotonic() < self._away_until:
             raise Unavailable("the catalogue does not answer")
         epoch = self._epoch
-        slide = self._trying(lambda: self._catalogue.get(self._key(name)))
+        slide = self._trying(lambda: self._first(name.text) if isinstance(name, FileName) else self._known(name))
         if slide is not None and slide.store not in self._stores:
             slide = None
         with self._lock:
@@ -87,6 +98,21 @@ class Lookup:
                     del self._names[next(iter(self._names))]
                 self._names[name] = slide
         return slide
+
+    def _known(self, name: str) -> Slide | None:
+        return self._catalogue.get(self._key(name))
+
+    def _first(self, name: str) -> Slide | None:
+        """Goes through the paths of the stores for one that ends so, of the slides that are ready."""
+        # Text that is not UTF-8 is no file's.
+        after, more = "", bool(name) and "/" not in name and name.encode("utf-8", "ignore").decode() == name
+        while more:
+            page = self._catalogue.page(Query(sorted(self._stores), text=name, state="ready", after=after))
+            for slide in page.slides:
+                if slide.path.rpartition("/")[2] == name:
+                    return slide
+            after, more = page.next, bool(page.next)
+        return None
 
     def _key(self, name: str) -> str:
         for path, label in self.paths.items():

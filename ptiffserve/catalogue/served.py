@@ -41,6 +41,13 @@ class Served(Mapping[str, StoreRecord]):
             raise NotFound("no such store")
         return found
 
+    def label(self, name: str) -> str | None:
+        """By label or id; None where there is no such store."""
+        try:
+            return self.named(name).label
+        except NotFound:
+            return None
+
     def root(self, label: str) -> str:
         """NotFound where the store was removed meanwhile."""
         return self.named(label).root

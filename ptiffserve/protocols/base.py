@@ -20,10 +20,17 @@ ALIASES = {"jpeg": "jpg", "tiff": "tif"}
 
 
 class Candidate(NamedTuple):
-    """One way to read a URL: a slide's name and what is asked of it. Keys may hold slashes, so there can be several."""
+    """One way to read a URL: a slide's name and what is asked of it. Keys may hold slashes, so there can be several.
+
+    `store`: id or label of the store that the slide must be in, where that is said too. `loose`: the name may be that of
+    the file alone. `save_as`: the answer is to be saved, under that name.
+    """
 
     name: str
     asked: tuple[str, ...]
+    store: str = ""
+    loose: bool = False
+    save_as: str = ""
 
 
 class Offer(NamedTuple):

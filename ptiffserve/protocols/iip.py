@@ -36,7 +36,7 @@ def parse(segments: Sequence[str], query: bytes) -> list[Candidate]:
     command, value = next((pair for pair in pairs if pair[0] in _COMMANDS), ("", ""))
     if command in WRAPPED:
         readings = WRAPPED[command].parse([*_BEHIND[command], *value.split("/")], query)
-        return [Candidate(name, (command, *asked)) for name, asked in readings]
+        return [reading._replace(asked=(command, *reading.asked)) for reading in readings]
     said = dict(pairs)
     if not command or not said.get("fif"):
         raise Malformed("no IIP command, or no FIF before it")
