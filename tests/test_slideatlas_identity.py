@@ -20,8 +20,8 @@ from real_server import RealServer, running
 from tiny_tiff import Tiny, write
 
 SOAK = os.environ.get("PTIFFSERVE_SOAK") == "1"
-SLIDES = 2000 if SOAK else 150
-ASKED = 50_000 if SOAK else 2_400
+SLIDES = 2000 if SOAK else 120
+ASKED = 50_000 if SOAK else 1_600
 CLIENTS = 12
 OPEN = 16
 TILE = 32
@@ -59,6 +59,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     config = state / "site.toml"
     config.write_text(f'[[store]]\nroot = "{folder}"\n[limits]\nslides_open = {OPEN}\n')
     with running(config, state / "state", slides=min(SLIDES, 1000)) as server:
+        for _ in range(600):
+            if len(ids(server)) == SLIDES:
+                break
+            time.sleep(0.1)
         yield server
 
 
