@@ -99,12 +99,13 @@ def offer_of(config: Config) -> Offer:
     return Offer(tuple(encode.formats()), server.max_width, server.max_height, server.max_area)
 
 
-def labelled(stores: list[Store]) -> list[Store]:
-    """Every store with a label: its own, else its folder's name, told apart by a number. ConfigError for a bad root."""
+def labelled(stores: list[Store], present: bool = True) -> list[Store]:
+    """Every store with a label: its own, else its folder's name, told apart by a number. ConfigError for a bad root, which
+    may be away unless it must be `present`."""
     taken: set[str] = set()
     found = []
     for store in stores:
-        root = _root(store)
+        root = _root(store, present)
         base = label = (store.label or PurePosixPath(root).name or "root").replace("/", "_")
         number = 2
         while label in taken:
@@ -116,11 +117,11 @@ def labelled(stores: list[Store]) -> list[Store]:
     return found
 
 
-def _root(store: Store) -> str:
+def _root(store: Store, present: bool) -> str:
     """A folder's absolute path, any other root as it is written. ConfigError."""
     if store.kind != "folder":
         return store.root
     root = Path(store.root).expanduser().resolve()
-    if not root.is_dir():
+    if present and not root.is_dir():
         raise ConfigError(f"store.root: {store.root} is not a folder")
     return str(root)

@@ -16,7 +16,7 @@ from ptiffserve.endpoint import dialect_of, dialects, find
 from ptiffserve.errors import NotFound
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
-from ptiffserve.sync.apply import apply
+from ptiffserve.sync.run import sync
 from ptiffserve.sync.scan import scan
 
 
@@ -38,7 +38,7 @@ def explain(config: Config, url: str) -> Explained:
     service = Service(slides, 1, 1)
     try:
         for store in stores.values():
-            apply(store, scan(store), catalogue)
+            sync(store, catalogue)
         lookup = Lookup(catalogue, stores, url_paths(stores.values()))
         return asyncio.run(_explained(lookup, service, offer_of(config), url))
     finally:

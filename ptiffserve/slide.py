@@ -66,6 +66,25 @@ class Slide(Struct, frozen=True, kw_only=True):
         return f"{self.store}/{self.path}"
 
 
+class Mark(Struct, frozen=True, gc=False, array_like=True):
+    """What a sync compares of a record: the fields of Slide by the same names, none that is long."""
+
+    id: str
+    path: str
+    fingerprint: Fingerprint
+    state: State
+    changed: float
+    reason: str
+    icc: Icc
+    digest: str
+    also: tuple[Alias, ...]
+    reading: int
+
+
+def mark(slide: Slide) -> Mark:
+    return Mark(*(getattr(slide, name) for name in Mark.__struct_fields__))
+
+
 def edition(slide: Slide) -> str:
     """A short name of the pictures that are made of a slide, for ETags: of its bytes and of what is done with its colours."""
     return tag(slide.fingerprint) + slide.icc[0]

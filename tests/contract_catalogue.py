@@ -9,7 +9,7 @@ from ptiffserve.catalogue.base import Catalogue, Query
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import Conflict
 from ptiffserve.geometry import Level, Pyramid, Size
-from ptiffserve.slide import Fingerprint, Slide
+from ptiffserve.slide import Alias, Fingerprint, Mark, Slide, mark
 
 LEVEL = Level(Size(1000, 800), Size(256, 256), Size(4, 4), 1, "jpg")
 
@@ -55,6 +55,33 @@ class CatalogueContract:
         catalogue.put([record(1), record(2)])
         catalogue.forget([record(1).id, "f" * 24])
         assert [slide.id for slide in catalogue.each("A")] == [record(2).id]
+
+    def test_marks_are_what_the_records_say(self, catalogue: Catalogue) -> None:
+        alias = Alias("other.tiff", Fingerprint(1, 2, 3, 4))
+        catalogue.put(
+            [record(1, digest="ab" * 16, also=(alias,), reading=2), record(2, reason="x"), record(4, store="B")]
+        )
+        catalogue.put([record(2, state="missing"), record(3)])
+        catalogue.forget([record(3).id])
+        catalogue.put([record(5, path=record(2).path)])
+
+        def marks(store: str) -> list[Mark]:
+            return sorted(catalogue.marks(store), key=lambda each: each.id)
+
+        assert [each.id for each in marks("A")] == [record(1).id, record(5).id]
+        for store in ("A", "B", "none"):
+            assert marks(store) == sorted(map(mark, catalogue.each(store)), key=lambda each: each.id)
+        catalogue.forget_store("A")
+        assert marks("A") == []
+        assert len(marks("B")) == 1
+
+    def test_a_walk_is_not_disturbed_by_writes(self, catalogue: Catalogue) -> None:
+        catalogue.put(record(n) for n in range(10))
+        seen = []
+        for slide in catalogue.each("A"):
+            seen.append(slide.id)
+            catalogue.put([msgspec.structs.replace(slide, reason="seen")])
+        assert sorted(seen) == [record(n).id for n in range(10)]
 
     def test_pages_are_in_order_and_complete(self, catalogue: Catalogue) -> None:
         catalogue.put(record(n, store=store) for store in ("A", "B") for n in _numbers(store))

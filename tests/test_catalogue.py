@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from contract_catalogue import CatalogueContract, record
 
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import INTERVAL, Lookup
+from ptiffserve.slide import mark
 
 
 @pytest.fixture
@@ -34,6 +36,18 @@ def another(path: Path) -> Callable[[], Embedded]:
 
 class TestEmbedded(CatalogueContract):
     pass
+
+
+def test_marks_of_a_catalogue_that_had_none(path: Path) -> None:
+    catalogue = Embedded(path)
+    catalogue.put([record(1), record(2, store="B")])
+    catalogue.close()
+    with sqlite3.connect(path) as connection:
+        connection.executescript("DROP TABLE marks; PRAGMA user_version = 0")
+    connection.close()
+    catalogue = Embedded(path)
+    assert [*catalogue.marks("A"), *catalogue.marks("B")] == [mark(record(1)), mark(record(2, store="B"))]
+    catalogue.close()
 
 
 def test_committed_records_survive_a_kill(path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ptiffserve.config import StoreRecord
-from ptiffserve.slide import Slide, State
+from ptiffserve.slide import Mark, Slide, State
 
 
 class Page(NamedTuple):
@@ -38,7 +38,10 @@ class Catalogue(Protocol):
         """Removes records, all or none."""
 
     def each(self, store: str) -> Iterable[Slide]:
-        """Every record of a store."""
+        """Every record of a store, as it was when the first was asked for; not all of them in memory at once."""
+
+    def marks(self, store: str) -> Iterable[Mark]:
+        """What a sync compares of every record of a store, in any order; 100,000 of them in a fraction of a second."""
 
     def page(self, query: Query) -> Page: ...
 

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Lock
 
@@ -11,7 +12,7 @@ import msgspec
 from ptiffserve.catalogue.base import Page, Query
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import Conflict
-from ptiffserve.slide import Slide, State
+from ptiffserve.slide import Mark, Slide, State, mark
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS slides (
@@ -24,20 +25,34 @@ CREATE TABLE IF NOT EXISTS slides (
     UNIQUE (store, path)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS slides_by_state ON slides (store, state);
+CREATE TABLE IF NOT EXISTS marks (id TEXT PRIMARY KEY, store TEXT NOT NULL, mark BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stores (id TEXT PRIMARY KEY, label TEXT NOT NULL UNIQUE, record BLOB NOT NULL) WITHOUT ROWID;
 """
+# A record whose name another takes goes, and its mark with it.
+_DISPLACE = "DELETE FROM marks WHERE id = (SELECT id FROM slides WHERE store = ? AND path = ? AND id <> ?)"
+_MARKS = msgspec.msgpack.Decoder(Mark)
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
+# Raised when tables are filled from others: the number stands in the file (PRAGMA user_version).
+_EDITION = 1
+
+
 class Embedded:
-    """One connection to write, one to read: PRAGMA data_version tells a connection of every other one's commits."""
+    """One connection to write, one to read: PRAGMA data_version tells a connection of every other one's commits. A walk
+    over all records has one of its own, and sees one state of the file.
+
+    `marks` repeats what a sync compares: out of the whole records it would have to read twenty times as much.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
         self._read_lock = Lock()
+        self.path = path
         self._writer = _connect(path)
         self._writer.executescript(_SCHEMA)
+        self._fill()
         self._reader = _connect(path)
 
     def get(self, name: str) -> Slide | None:
@@ -54,16 +69,25 @@ class Embedded:
         return found[0] if found else None
 
     def put(self, slides: Iterable[Slide]) -> None:
+        slides = list(slides)
         rows = [(s.id, s.store, s.path, s.state, s.barcode, msgspec.json.encode(s)) for s in slides]
         with self._lock, self._writer:
+            self._writer.executemany(_DISPLACE, [(s.store, s.path, s.id) for s in slides])
             self._writer.executemany("INSERT OR REPLACE INTO slides VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._mark(slides)
 
     def forget(self, ids: Iterable[str]) -> None:
+        gone = [(each,) for each in ids]
         with self._lock, self._writer:
-            self._writer.executemany("DELETE FROM slides WHERE id = ?", [(each,) for each in ids])
+            self._writer.executemany("DELETE FROM slides WHERE id = ?", gone)
+            self._writer.executemany("DELETE FROM marks WHERE id = ?", gone)
 
     def each(self, store: str) -> Iterator[Slide]:
-        yield from self._fetch("SELECT record FROM slides WHERE store = ? ORDER BY path", (store,))
+        for record in self._walk("SELECT record FROM slides WHERE store = ? ORDER BY path", store):
+            yield msgspec.json.decode(record, type=Slide)
+
+    def marks(self, store: str) -> Iterator[Mark]:
+        return map(_MARKS.decode, self._walk("SELECT mark FROM marks WHERE store = ?", store))
 
     def page(self, query: Query) -> Page:
         where, values = _conditions(query)
@@ -98,6 +122,7 @@ class Embedded:
     def forget_store(self, label: str) -> None:
         with self._lock, self._writer:
             self._writer.execute("DELETE FROM slides WHERE store = ?", (label,))
+            self._writer.execute("DELETE FROM marks WHERE store = ?", (label,))
             self._writer.execute("DELETE FROM stores WHERE label = ?", (label,))
 
     def generation(self) -> int:
@@ -108,6 +133,24 @@ class Embedded:
     def close(self) -> None:
         self._writer.close()
         self._reader.close()
+
+    def _walk(self, sql: str, store: str) -> Iterator[bytes]:
+        with closing(_connect(self.path)) as connection:
+            for (found,) in connection.execute(sql, (store,)):
+                yield found
+
+    def _mark(self, slides: Iterable[Slide]) -> None:
+        rows = [(slide.id, slide.store, msgspec.msgpack.encode(mark(slide))) for slide in slides]
+        self._writer.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", rows)
+
+    def _fill(self) -> None:
+        """Marks of records that were written before there were any."""
+        if self._writer.execute("PRAGMA user_version").fetchone()[0] >= _EDITION:
+            return
+        with self._writer:
+            for (record,) in self._writer.execute("SELECT record FROM slides"):
+                self._mark([msgspec.json.decode(record, type=Slide)])
+            self._writer.execute(f"PRAGMA user_version = {_EDITION}")
 
     def _fetch(self, sql: str, values: tuple[object, ...]) -> list[Slide]:
         with self._read_lock:

@@ -34,7 +34,7 @@ from ptiffserve.catalogue.images import (
 )
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import ConfigError, Conflict, Unavailable
-from ptiffserve.slide import Slide, State
+from ptiffserve.slide import Mark, Slide, State, mark
 
 # Seconds: for questions, which somebody waits for; for walks and writes of many records, on nobody's time.
 SELECT, ASKED, LONG = 0.5, 0.9, 60.0
@@ -126,6 +126,9 @@ class Mongo:
                 unsynced.pop(slide.path, None)
                 yield slide
         yield from unsynced.values()
+
+    def marks(self, store: str) -> Iterator[Mark]:
+        return map(mark, self.each(store))
 
     def page(self, query: Query) -> Page:
         if not all(map(speakable, (query.text, query.state, query.barcode, query.after))):

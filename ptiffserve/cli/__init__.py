@@ -2,12 +2,12 @@
 
 import sys
 
-from ptiffserve.cli import check, serve, slides
+from ptiffserve.cli import check, serve, slides, sync
 from ptiffserve.cli.base import cli, err
 from ptiffserve.errors import ConfigError, PtiffserveError
 
 # Importing a module adds its commands.
-__all__ = ["check", "cli", "main", "serve", "slides"]
+__all__ = ["check", "cli", "main", "serve", "slides", "sync"]
 
 
 def main() -> None:

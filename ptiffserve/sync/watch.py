@@ -9,21 +9,58 @@ from pathlib import Path
 from threading import Event, Thread
 
 from ptiffserve.catalogue.base import Catalogue
-from ptiffserve.catalogue.served import here
 from ptiffserve.config import Store, StoreRecord
 from ptiffserve.errors import Unavailable
-from ptiffserve.slide import Fingerprint, Slide
-from ptiffserve.sync.apply import apply, index
-from ptiffserve.sync.scan import RootMissing, look, scan
+from ptiffserve.slide import Slide
+from ptiffserve.sync.index import index
+from ptiffserve.sync.run import Busy, sync
+from ptiffserve.sync.scan import look
+from ptiffserve.sync.settle import Settling, fresh
+from ptiffserve.sync.stir import Folders
 
 log = logging.getLogger("ptiffserve.sync")
 
-# A file is taken once its size and mtime held still for this long, between two looks or by its own mtime.
-SETTLE_SECONDS = 1.0
 # How often new stores and those that are due are looked for.
 NEWS = 0.25
-# A look may take this share of the time at most: large trees are looked at less often.
+# A look may take this share of the time at most: large trees are looked at less often. The larger share is for those in whose
+# folders something stirs.
 LOAD = 0.05
+HASTE = 0.25
+# Faults that one line of the log tells.
+SAID = 20
+
+
+class _Stopped(Exception):
+    """The server goes down in the middle of a sync: the next one completes it."""
+
+
+class _Turn:
+    """When a store is looked at again: at `due`, or at `soonest` if something stirs by then. Monotonic seconds."""
+
+    def __init__(self, store: StoreRecord) -> None:
+        self.store = store
+        self.settling = Settling()
+        self.due = self.soonest = 0.0
+        self._folders = Folders(store.root)
+
+    def begin(self) -> None:
+        self._started = time.monotonic()
+        self._folders.note()
+
+    def end(self) -> None:
+        now = time.monotonic()
+        took = now - self._started
+        self.due = now + max(self.store.poll, took / LOAD)
+        self.soonest = now + max(self.store.poll, took / HASTE)
+
+    def come(self) -> bool:
+        now = time.monotonic()
+        if now < self.soonest:
+            return False
+        if now >= self.due or self.settling.waiting or self._folders.stirred():
+            return True
+        self.soonest = now + self.store.poll
+        return False
 
 
 class Watch:
@@ -34,11 +71,11 @@ class Watch:
 
     def __init__(self, stores: Mapping[str, StoreRecord], catalogue: Catalogue, lock: Path) -> None:
         self._stores = stores
+        self._turns: dict[str, _Turn] = {}
         self._catalogue = catalogue
         self._lock = lock
         self._stopped = Event()
-        self._seen: dict[tuple[str, str], tuple[Fingerprint, float]] = {}
-        self._said: dict[str, object] = {}
+        self._said: dict[str, list[str]] = {}
         self._thread = Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -61,50 +98,37 @@ class Watch:
             os.close(descriptor)
 
     def _work(self) -> None:
-        due: dict[str, float] = {}
-        while not self._stopped.wait(NEWS if due else 0.0):
+        while not self._stopped.wait(NEWS if self._turns else 0.0):
             for store in list(self._stores.values()):
-                if due.get(store.label, 0.0) <= time.monotonic() and not self._stopped.is_set():
-                    due[store.label] = self._look(store)
+                turn = self._turns.get(store.label)
+                if turn is None or turn.store.root != store.root:
+                    turn = self._turns[store.label] = _Turn(store)
+                turn.store = store
+                if not self._stopped.is_set() and turn.come():
+                    turn.begin()
+                    self._look(turn)
+                    turn.end()
 
-    def _look(self, store: StoreRecord) -> float:
-        """One sync; gives the time of the next. A fault of ours ends neither the thread nor the other stores."""
-        started = time.monotonic()
+    def _look(self, turn: _Turn) -> None:
+        """One sync. A fault of ours ends neither the thread nor the other stores."""
         try:
-            if here(store):
-                self.sync(store)
-            else:
-                self._say(store, f"its folder is on {store.host_name}: it is not looked at here")
-        except RootMissing as error:
-            self._say(store, f"its folder cannot be listed: {error}")
+            result = sync(turn.store, self._catalogue, self._unless_stopped, growing=turn.settling)
+            self._say(turn.store, [f"{failure.path}: {failure.reason}" for failure in result.failed])
+        except (Busy, _Stopped):
+            pass  # another does it, or will
         except Unavailable as error:
-            self._say(store, str(error))
+            self._say(turn.store, [str(error)])
         except Exception:
-            log.exception("store %s could not be synced", store.label)
-        return time.monotonic() + max(store.poll, (time.monotonic() - started) / LOAD)
+            log.exception("store %s could not be synced", turn.store.label)
 
-    def sync(self, store: Store) -> None:
-        found = scan(store)
-        now = time.time()
-        growing = {path for path, print_ in found.files.items() if self._growing(store.label, path, print_, now)}
-        result = apply(store, found, self._catalogue, growing.__contains__)
-        self._say(store, tuple(result.failed))
+    def _unless_stopped(self, done: int, total: int) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
 
-    def _growing(self, label: str, path: str, fingerprint: Fingerprint, now: float) -> bool:
-        """Whether a file may still be written: its mtime is fresh and it has not held still since an earlier look."""
-        if not _fresh(fingerprint, now):
-            self._seen.pop((label, path), None)
-            return False
-        before, since = self._seen.get((label, path), (None, now))
-        if before != fingerprint:
-            self._seen[label, path] = (fingerprint, now)
-            return True
-        return now - since < SETTLE_SECONDS
-
-    def _say(self, store: Store, news: object) -> None:
+    def _say(self, store: Store, news: list[str]) -> None:
         """Logs what is wrong with a store when that changes, not at every look."""
         if news and self._said.get(store.label) != news:
-            log.warning("store %s: %s", store.label, news)
+            log.warning("store %s: %s", store.label, "; ".join(news[:SAID]) + (" ..." if len(news) > SAID else ""))
         self._said[store.label] = news
 
 
@@ -127,14 +151,10 @@ def refresh(stores: Mapping[str, Store], catalogue: Catalogue, slide: Slide) -> 
         return None
     if fingerprint == slide.fingerprint:
         return slide
-    if fingerprint.inode == slide.fingerprint.inode and _fresh(fingerprint, time.time()):
+    if fingerprint.inode == slide.fingerprint.inode and fresh(fingerprint, time.time()):
         return None
-    fresh = index(store, slide.path, fingerprint, slide)
-    if fresh is None or (fresh.state == "unreadable" and _fresh(fingerprint, time.time())):
+    record = index(store, slide.path, fingerprint, slide)
+    if record is None or (record.state == "unreadable" and fresh(fingerprint, time.time())):
         return None  # not all of it may be there yet
-    catalogue.put([fresh])
-    return fresh
-
-
-def _fresh(fingerprint: Fingerprint, now: float) -> bool:
-    return now - fingerprint.mtime_ns / 1e9 < SETTLE_SECONDS
+    catalogue.put([record])
+    return record
