@@ -15,7 +15,7 @@ from ptiffserve.address import Asked, Associated, Document, Plan, Redirect, Thum
 from ptiffserve.auth.base import Access
 from ptiffserve.catalogue.lookup import FileName, Lookup, Name, NotAtHand
 from ptiffserve.config import Server
-from ptiffserve.errors import Forbidden, Malformed, NotFound, PtiffserveError, SlideChanged, TooLong
+from ptiffserve.errors import Forbidden, Malformed, NotFound, PtiffserveError, SlideChanged, TooLong, Unavailable
 from ptiffserve.protocols import deepzoom, iiif, iip, osslite, pictures, ptiffserver, slideatlas, xyz, zoomify
 from ptiffserve.protocols.base import Candidate, Dialect, Offer, no_links, unescaped
 from ptiffserve.service import Service
@@ -112,10 +112,17 @@ class Endpoint:
         return await self._answer(dialect, slide, reading, scope, headers)
 
     async def _found(self, dialect: Dialect, path: bytes, query: bytes) -> tuple[Slide, Candidate]:
+        lookup = self._lookup
         try:
-            return find(self._lookup.at_hand, self._lookup.store, dialect, path, query)
+            return find(lookup.at_hand, lookup.store, dialect, path, query)
         except NotAtHand:
-            return await self._lookup.soon(find, self._lookup.get, self._lookup.store, dialect, path, query)
+            pass
+        if lookup.away:
+            return find(lookup.remembered, lookup.store, dialect, path, query)
+        try:
+            return await lookup.soon(find, lookup.get, lookup.store, dialect, path, query)
+        except Unavailable:
+            return find(lookup.remembered, lookup.store, dialect, path, query)
 
     async def _answer(
         self, dialect: Dialect, slide: Slide, reading: Candidate, scope: Scope, headers: dict[bytes, bytes]

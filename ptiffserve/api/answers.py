@@ -18,7 +18,7 @@ T = TypeVar("T")
 Answering = Callable[[Request], Awaitable[Response]]
 
 # Longer than the catalogue's own time-outs: what waits this long is waiting for a free thread.
-PATIENCE = 0.95
+PATIENCE = 0.9
 MAX_BODY = 1 << 20
 
 

@@ -27,7 +27,9 @@ ID = re.compile(r"[0-9a-f]{24}")
 STATES: tuple[State, ...] = ("ready", "unreadable", "missing")
 # Long, and not of a record.
 LEFT_OUT = {"thumb": 0, "bookmarks": 0, "startup_view": 0}
-AT_ONCE = 1000
+AT_ONCE = 500
+# Seconds that so many records, or all that are forgotten, may take.
+WRITTEN = 5.0
 _told: set[str] = set()
 
 
@@ -144,10 +146,11 @@ def passed_over(document: Document, error: ValueError) -> None:
 
 def again(write: Callable[..., object], *arguments: object) -> None:
     """A write whose outcome is unknown is done once more: each of ours may be repeated."""
-    try:
-        write(*arguments)
-    except AutoReconnect:
-        write(*arguments)
+    with pymongo.timeout(WRITTEN):
+        try:
+            write(*arguments)
+        except AutoReconnect:
+            write(*arguments)
 
 
 def speakable(text: str) -> bool:

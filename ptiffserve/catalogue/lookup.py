@@ -25,7 +25,7 @@ INTERVAL = 0.25
 MAX_AGE = 60.0
 # A catalogue that did not answer is asked again after this long; until then, nobody waits for it.
 PAUSE = 0.5
-PATIENCE = 0.9
+PATIENCE = 0.85
 MAX_NAMES = 65536
 
 
@@ -79,14 +79,22 @@ class Lookup:
                 self.notice()
             return self._names[name] if name in self._names else self._asked(name)
         except Unavailable:
-            if name in self._old:
-                return self._old[name]
-            if name in self._names:
-                return self._names[name]
-            raise
+            return self.remembered(name)
+
+    def remembered(self, name: Name) -> Slide | None:
+        """What was known last, for when the catalogue is away; asks nobody. Unavailable where it was not known."""
+        for names in (self._names, self._old):
+            if name in names:
+                return names[name]
+        raise Unavailable("the catalogue does not answer")
+
+    @property
+    def away(self) -> bool:
+        """Whether the catalogue did not answer a moment ago."""
+        return monotonic() < self._away_until
 
     def _asked(self, name: Name) -> Slide | None:
-        if monotonic() < self._away_until:
+        if self.away:
             raise Unavailable("the catalogue does not answer")
         epoch = self._epoch
         slide = self._trying(lambda: self._first(name.text) if isinstance(name, FileName) else self._known(name))

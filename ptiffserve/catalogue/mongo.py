@@ -36,8 +36,10 @@ from ptiffserve.config import StoreRecord
 from ptiffserve.errors import ConfigError, Conflict, Unavailable
 from ptiffserve.slide import Mark, Slide, State, mark
 
-# Seconds: for questions, which somebody waits for; for walks and writes of many records, on nobody's time.
-SELECT, ASKED, LONG = 0.5, 0.9, 60.0
+# Seconds in which a server must be found, and must answer a question.
+SELECT, ASKED = 0.5, 0.8
+# In which it lists so many records, or makes an index of all, on nobody's time.
+WALKED, INDEXED = 5.0, 600.0
 _GENERATION = {"_id": "generation"}
 
 
@@ -91,7 +93,7 @@ class Mongo:
         batches: dict[str, list[Slide]] = {}
         for slide in slides:
             batches.setdefault(slide.store, []).append(slide)
-        with pymongo.timeout(LONG), answering():
+        with answering():
             stores = self._stores()
             for label, batch in batches.items():
                 images = self._images(label, stores)
@@ -104,7 +106,7 @@ class Mongo:
 
     def forget(self, ids: Iterable[str]) -> None:
         which = {"_id": {"$in": [ObjectId(each) for each in ids if ID.fullmatch(each)]}}
-        with pymongo.timeout(LONG), answering():
+        with answering():
             found = [images.collection for images in self._stores().values()]
             for collection in {each.full_name: each for each in [self._home.images, *found]}.values():
                 again(collection.delete_many, which)
@@ -112,12 +114,12 @@ class Mongo:
 
     def each(self, store: str) -> Iterator[Slide]:
         """A page at a time, so that no cursor has to outlive a pause of who reads."""
-        with pymongo.timeout(LONG), answering():
+        with pymongo.timeout(WALKED), answering():
             images = self._images(store, self._stores())
             unsynced = {slide.path: slide for slide in images.unsynced()}
         after = ""
         while True:
-            with pymongo.timeout(LONG), answering():
+            with pymongo.timeout(WALKED), answering():
                 found = images.each(after)
             if not found:
                 break
@@ -158,7 +160,7 @@ class Mongo:
         said = {"$set": documents.from_store(store)}
         said["$setOnInsert"] = documents.new_store(store, self._host, self._home.name)
         try:
-            with pymongo.timeout(LONG), answering():
+            with answering():
                 if "databases" not in self._indexed:
                     self._databases.create_index("label", unique=True)
                     self._indexed.add("databases")
@@ -169,7 +171,7 @@ class Mongo:
 
     def forget_store(self, label: str) -> None:
         """The images that SlideAtlas wrote and no sync has seen stay."""
-        with pymongo.timeout(LONG), answering():
+        with answering():
             self._images(label, self._stores()).forget()
             ids = [ObjectId(store.id) for store in self.stores() if store.label == label]
             again(self._databases.delete_many, {"_id": {"$in": ids}})
@@ -192,9 +194,10 @@ class Mongo:
         """Before the first write, so that reading changes nothing of a database that is SlideAtlas's."""
         if images.full_name not in self._indexed:
             ours = {"path": {"$type": "string"}}
-            images.create_index([("store", 1), ("path", 1)], unique=True, partialFilterExpression=ours)
-            images.create_index([("store", 1), ("state", 1)])
-            images.create_index("path")
+            with pymongo.timeout(INDEXED):
+                images.create_index([("store", 1), ("path", 1)], unique=True, partialFilterExpression=ours)
+                images.create_index([("store", 1), ("state", 1)])
+                images.create_index("path")
             self._indexed.add(images.full_name)
 
     def _stores(self) -> dict[str, Images]:
