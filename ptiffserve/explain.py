@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +12,10 @@ from ptiffserve.address import Document, Redirect, etag
 from ptiffserve.app import labelled, offer_of
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.catalogue.opened import open_catalogue
-from ptiffserve.config import Config, Store, catalogue_path, url_paths
+from ptiffserve.catalogue.served import here
+from ptiffserve.config import Config, Store, catalogue_path, shown, url_paths
 from ptiffserve.endpoint import dialect_of, dialects, find
-from ptiffserve.errors import NotFound
+from ptiffserve.errors import NotFound, PtiffserveError
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.sync.run import sync
@@ -63,20 +65,29 @@ async def _explained(lookup: Lookup, service: Service, offer: Offer, url: str) -
 def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     """What there is to check, and for each a trial that gives a word of praise or raises."""
     for store in config.store:
-        yield f"store {store.label or store.root}", partial(_store_told, store)
+        yield f"store {store.label or shown(store.root)}", partial(_store_told, store)
     yield "catalogue", partial(_catalogue_told, config)
+    yield "stores made through the API", partial(_made_told, config)
 
 
 def _store_told(store: Store) -> str:
     found = scan(labelled([store])[0])
-    return f"{len(found.files)} files, {len(found.failed)} passed over, in {store.root}"
+    return f"{len(found.files)} files, {len(found.failed)} passed over, in {shown(store.root)}"
 
 
 def _catalogue_told(config: Config) -> str:
-    path = catalogue_path(config)
-    catalogue = open_catalogue(config)
-    try:
-        number = sum(1 for store in labelled(config.store) for _ in catalogue.each(store.label))
-    finally:
-        catalogue.close()
-    return f"{number} slides in {path}"
+    """It answers, and how many slides of these stores it has."""
+    with closing(open_catalogue(config)) as catalogue:
+        number = sum(sum(catalogue.counts(store.label).values()) for store in labelled(config.store))
+    where = shown(config.catalogue.url) if "mongodb" in config.catalogue.url else catalogue_path(config)
+    return f"{number} slides in {where}"
+
+
+def _made_told(config: Config) -> str:
+    """PtiffserveError where one that is this machine's cannot be looked at."""
+    with closing(open_catalogue(config)) as catalogue:
+        made = [store for store in catalogue.stores() if not store.configured]
+    for store in made:
+        if here(store) and store.kind == "folder" and not Path(store.root).is_dir():
+            raise PtiffserveError(f"store {store.label}: {store.root or 'its root'} is not a folder here")
+    return ", ".join(store.label for store in made) or "none"

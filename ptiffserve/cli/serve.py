@@ -13,7 +13,7 @@ import uvicorn
 
 from ptiffserve import app as application
 from ptiffserve.cli.base import ConfigFile, Folders, cli, err, settings
-from ptiffserve.config import Config
+from ptiffserve.config import Config, shown
 from ptiffserve.errors import ConfigError
 from ptiffserve.lane import LaneProtocol
 
@@ -34,13 +34,13 @@ def serve(
     server = {"host": host, "port": port, "workers": workers, "tiles_only": tiles_only or None}
     said = settings(folders or [], config, server)
     stores = application.labelled(said.store)
-    if not stores:
-        raise ConfigError("store: name a folder to serve, or a [[store]] in the configuration")
+    if not stores and not said.catalogue.url:
+        raise ConfigError("store: name a folder to serve, a [[store]] in the configuration, or a catalogue with stores")
     said = msgspec.structs.replace(said, store=stores)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if fd is None:
         err.print(
-            f"ptiffserve: {', '.join(store.root for store in stores)} at http://{said.server.host}:{said.server.port}/"
+            f"ptiffserve: {', '.join(shown(store.root) for store in stores)} at http://{said.server.host}:{said.server.port}/"
         )
     _run(said, fd)
 
