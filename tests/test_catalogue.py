@@ -9,11 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from contract_catalogue import CatalogueContract, record
 
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.catalogue.lookup import INTERVAL, Lookup
+from ptiffserve.catalogue.served import Served
+from ptiffserve.config import Store, StoreRecord
+from ptiffserve.errors import NotFound
 from ptiffserve.slide import mark
 
 
@@ -133,3 +137,50 @@ class TestLookup:
             f"/{slide.key}",
         ):
             assert lookup.get(name) is None, name
+
+
+class TestServed:
+    STORES = (Store(root="/a", label="A", schedule="0 1 * * *"), Store(root="/b", label="B"))
+
+    def test_processes_that_start_at_once_agree(self, path: Path) -> None:
+        found: list[list[StoreRecord]] = []
+
+        def start() -> None:
+            catalogue = Embedded(path)
+            served = Served(catalogue, self.STORES, writes=True)
+            served.start()
+            found.append([served["A"], served["B"]])
+            catalogue.close()
+
+        threads = [threading.Thread(target=start) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 8
+        assert all(each == found[0] for each in found)
+        assert all(store.configured and len(store.id) == 24 for store in found[0])
+
+    def test_what_became_of_a_store_is_kept(self, catalogue: Embedded) -> None:
+        before = StoreRecord(root="/old", label="A", id="a" * 24, last_sync=5.0, host_name="h", tile_endpoint="/t")
+        catalogue.put_store(before)
+        served = Served(catalogue, self.STORES, writes=True)
+        served.start()
+        kept = msgspec.structs.replace(before, root="/a", schedule="0 1 * * *", configured=True)
+        assert served["A"] == kept
+        assert catalogue.stores()[0] == kept
+        generation = catalogue.generation()
+        Served(catalogue, self.STORES, writes=True).start()
+        assert catalogue.generation() == generation, "nothing new, nothing written"
+
+    def test_stores_of_other_configurations_are_not_served(self, catalogue: Embedded) -> None:
+        catalogue.put_store(StoreRecord(root="/x", label="X", id="a" * 24, configured=True))
+        catalogue.put_store(StoreRecord(root="/y", label="Y", id="b" * 24, url_path="/data/y"))
+        served = Served(catalogue, self.STORES, writes=False)
+        assert served.renew() == {"/data/y": "Y"}
+        assert sorted(served) == ["A", "B", "Y"]
+        assert [store.label for store in catalogue.stores()] == ["X", "Y"], "it may not write"
+        assert served.named("b" * 24).label == served.named("Y").label == "Y"
+        for name in ("", "X", "a" * 24):
+            with pytest.raises(NotFound):
+                served.named(name)

@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from ptiffserve.api import health, slideatlas, slides, stores
+from ptiffserve.api import described, health, slideatlas, slides, stores
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.catalogue.served import Served
@@ -16,6 +16,7 @@ def routes(config: Config, catalogue: Catalogue, served: Served, lookup: Lookup)
     labels = config.auth.labels == "allow"
     return [
         *health.routes,
+        *described.routes,
         *slides.routes(catalogue, served, labels),
         *stores.routes(config, catalogue, served),
         *slideatlas.routes(catalogue, served, lookup, labels),

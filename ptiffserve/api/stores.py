@@ -81,7 +81,7 @@ def routes(config: Config, catalogue: Catalogue, stores: Served) -> list[Route]:
             stores.renew()
             return [told(request, stores[label]) for label in sorted(stores)]
 
-        return json(StoresAnswer(await soon(every)))
+        return json(StoresAnswer(await asyncio.to_thread(every)))  # many stores take many questions, each in its time
 
     @answering
     async def one(request: Request) -> Response:

@@ -71,17 +71,19 @@ class Served(Mapping[str, StoreRecord]):
         return url_paths(self._table.values())
 
     def _adopt(self) -> None:
-        """Writes what the configuration says of each store; a store there was keeps its id and what became of it."""
+        """Writes what the configuration says of each store; a store there was keeps its id and what became of it. Conflict
+        where something that is no store has its label."""
         for store in self._configured.values():
-            while True:
-                known = next((record for record in self._catalogue.stores() if record.label == store.label), None)
-                record = _record(store, known, secrets.token_hex(12))
-                try:
-                    if record != known:
-                        self._catalogue.put_store(record)
-                    break
-                except Conflict:
-                    continue  # another process was first
+            try:
+                self._write(store)
+            except Conflict:
+                self._write(store)  # another process was first
+
+    def _write(self, store: Store) -> None:
+        known = next((record for record in self._catalogue.stores() if record.label == store.label), None)
+        record = _record(store, known, secrets.token_hex(12))
+        if record != known:
+            self._catalogue.put_store(record)
 
 
 def _record(store: Store, known: StoreRecord | None, fresh: str) -> StoreRecord:

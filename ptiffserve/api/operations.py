@@ -1,0 +1,113 @@
+"""What the JSON API can be asked, in one table: OpenAPI and the readable page are made of it, and a test compares it with the
+routes that are there. Answers nothing."""
+
+from typing import Any, NamedTuple, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from ptiffserve.api.slideatlas import Entry
+from ptiffserve.api.slides import MAX_PAGE, SlideAnswer, SlidesAnswer
+from ptiffserve.api.stores import OURS, SETTINGS, StoreAnswer, StoresAnswer
+from ptiffserve.config import StoreRecord
+
+
+class ErrorAnswer(Struct):
+    """`error` is a word for programs, `message` a sentence for people."""
+
+    error: str
+    message: str
+
+
+class HealthAnswer(Struct):
+    status: str
+
+
+class EntriesAnswer(Struct):
+    """The slides of SlideAtlas's stand-alone server."""
+
+    slides: list[Entry]
+
+
+_HINTS = get_type_hints(StoreRecord)
+StoreSettings = msgspec.defstruct(
+    "StoreSettings",
+    [(name, _HINTS[name] | UnsetType, UNSET) for name in (*SETTINGS, *OURS)],
+    namespace={"__doc__": "What may be said of a store; `root` must be when it is made."},
+)
+
+
+class Operation(NamedTuple):
+    """`path` has {name} for what varies. `answer`: the JSON's type, or a media type, or None for no body. `query`: what may
+    stand behind "?", and what it means. `writes`: it changes something, and may ask for the secret."""
+
+    method: str
+    path: str
+    summary: str
+    answer: Any = None
+    status: int = 200
+    body: Any = None
+    query: dict[str, str] = {}  # noqa: RUF012 - of a NamedTuple
+    errors: tuple[int, ...] = (503,)
+    writes: bool = False
+
+
+TABLE: tuple[Operation, ...] = (
+    Operation("GET", "/health", "Whether the process lives.", HealthAnswer, errors=()),
+    Operation("GET", "/api", "This page.", "text/html", errors=()),
+    Operation("GET", "/api/openapi.json", "The API as OpenAPI 3.1.", "application/json", errors=()),
+    Operation(
+        "GET",
+        "/api/slides",
+        "Slides in the order of their keys, a page at a time.",
+        SlidesAnswer,
+        query={
+            "store": "the label of a store",
+            "q": "text that the path contains, in any case",
+            "barcode": "the whole barcode, where barcodes are shown",
+            "state": "ready, unreadable or missing",
+            "after": "what the page before gave as `next`",
+            "limit": f"1 to {MAX_PAGE}, otherwise 100",
+        },
+        errors=(400, 503),
+    ),
+    Operation("GET", "/api/slides/{slide}", "A slide by its id or key.", SlideAnswer, errors=(404, 503)),
+    Operation("GET", "/api/stores", "The stores that are served.", StoresAnswer),
+    Operation(
+        "POST",
+        "/api/stores",
+        "Makes a store; every running server serves it within a second.",
+        StoreAnswer,
+        201,
+        StoreSettings,
+        errors=(400, 409, 413, 503),
+        writes=True,
+    ),
+    Operation("GET", "/api/stores/{store}", "A store by its label or id.", StoreAnswer, errors=(404, 503)),
+    Operation(
+        "PATCH",
+        "/api/stores/{store}",
+        "Changes what is said of it; its slides keep their ids. Of a configured store, only tile_endpoint and host_name.",
+        StoreAnswer,
+        200,
+        StoreSettings,
+        errors=(400, 404, 409, 413, 503),
+        writes=True,
+    ),
+    Operation(
+        "DELETE",
+        "/api/stores/{store}",
+        "Forgets a store and the records of its slides; files stay. A configured store cannot be forgotten.",
+        None,
+        204,
+        errors=(404, 409, 503),
+        writes=True,
+    ),
+    Operation(
+        "GET",
+        "/apiv1/slides",
+        "The slides as SlideAtlas's stand-alone server lists them.",
+        EntriesAnswer,
+        errors=(503,),
+    ),
+)
