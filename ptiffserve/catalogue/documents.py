@@ -16,7 +16,7 @@ from bson import ObjectId
 
 from ptiffserve.config import StoreRecord
 from ptiffserve.geometry import Level, Pyramid, log2_ceil
-from ptiffserve.slide import Fingerprint, Slide
+from ptiffserve.slide import Fingerprint, Mark, Slide
 
 Document = dict[str, Any]
 
@@ -57,6 +57,15 @@ def to_slide(document: Mapping[str, Any]) -> Slide:
     if not slide.path or not all(map(math.isfinite, (slide.added, slide.changed))):
         raise ValueError("no path, or no times")
     return slide
+
+
+def to_mark(document: Mapping[str, Any]) -> Mark:
+    """What a sync compares. ValueError where that is damaged."""
+    try:
+        said = [document[name] if name != "id" else _id(document) for name in Mark.__struct_fields__]
+    except KeyError as error:
+        raise ValueError(f"it has no {error}") from None
+    return msgspec.convert(said, Mark, strict=False)
 
 
 def unsynced(document: Mapping[str, Any], store: StoreRecord) -> Slide:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from heapq import merge
 from itertools import groupby
@@ -17,7 +17,7 @@ from ptiffserve.catalogue.base import Query
 from ptiffserve.catalogue.documents import Document
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import Unavailable
-from ptiffserve.slide import Slide, State
+from ptiffserve.slide import Mark, Slide, State, mark
 
 log = logging.getLogger("ptiffserve.catalogue")
 
@@ -27,6 +27,8 @@ ID = re.compile(r"[0-9a-f]{24}")
 STATES: tuple[State, ...] = ("ready", "unreadable", "missing")
 # Long, and not of a record.
 LEFT_OUT = {"thumb": 0, "bookmarks": 0, "startup_view": 0}
+# What a sync compares; an id is there unasked.
+MARKED = dict.fromkeys(Mark.__struct_fields__, 1)
 AT_ONCE = 500
 # Seconds that so many records, or all that are forgotten, may take.
 WRITTEN = 5.0
@@ -58,9 +60,20 @@ class Images:
             return self.slide(found)
         return next((slide for slide in self._unsynced(path) if slide.path == path), None)
 
-    def each(self, after: str = "") -> list[Document]:
+    def mark(self, document: Document) -> Mark | None:
+        """Of a document with the fields of MARKED at least."""
+        if "path" not in document and self._foreign is not None:
+            slide = self.slide(document)
+            return mark(slide) if slide is not None else None
+        try:
+            return documents.to_mark(document)
+        except ValueError as error:
+            passed_over(document, error)
+            return None
+
+    def each(self, after: str, fields: Mapping[str, int]) -> list[Document]:
         """The next documents with a path, in the order of paths."""
-        found = self.collection.find({**self._ours, "path": {"$gt": after}}, LEFT_OUT)
+        found = self.collection.find({**self._ours, "path": {"$gt": after}}, fields)
         return list(found.sort("path", 1).limit(AT_ONCE))
 
     def listed(self, query: Query, after: str) -> Iterator[Slide]:
@@ -82,16 +95,19 @@ class Images:
         return sorted(self._unsynced(), key=_path)
 
     def _unsynced(self, path: str = "") -> list[Slide]:
-        """`path`: only those that could have it."""
+        return [slide for document in self.unsynced_documents(path).values() if (slide := self.slide(document))]
+
+    def unsynced_documents(self, path: str = "") -> dict[str, Document]:
+        """By path. `path`: only those that could have it."""
         if self._foreign is None:
-            return []
+            return {}
         where: Document = {"path": {"$exists": False}, "store": {"$exists": False}}
         if path:
             last = path.rpartition("/")[2]
             by_id = [{"_id": ObjectId(last)}] if ID.fullmatch(last) else []
             where["$or"] = [{"filename": {"$eq": last}}, {"sha512": {"$eq": last}}, *by_id]
         cursor = self.collection.find(where, LEFT_OUT).sort("uploaded_at", 1)
-        return list({slide.path: slide for document in cursor if (slide := self.slide(document))}.values())
+        return {slide.path: document for document in cursor if (slide := self.slide(document))}
 
     def counts(self) -> dict[State, int]:
         where = {**self._ours, "path": {"$gt": ""}}

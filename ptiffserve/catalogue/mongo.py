@@ -8,9 +8,9 @@ A put is one ordered list of writes, each of which may be repeated: what a break
 Nothing is written before all records have been made. Writes are acknowledged by a majority, from its disks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from bson import ObjectId
@@ -25,6 +25,7 @@ from ptiffserve.catalogue.images import (
     AT_ONCE,
     ID,
     LEFT_OUT,
+    MARKED,
     Documents,
     Images,
     again,
@@ -34,12 +35,14 @@ from ptiffserve.catalogue.images import (
 )
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import ConfigError, Conflict, Unavailable
-from ptiffserve.slide import Mark, Slide, State, mark
+from ptiffserve.slide import Mark, Slide, State
 
 # Seconds in which a server must be found, and must answer a question.
 SELECT, ASKED = 0.5, 0.8
 # In which it lists so many records, or makes an index of all, on nobody's time.
 WALKED, INDEXED = 5.0, 600.0
+T = TypeVar("T")
+
 _GENERATION = {"_id": "generation"}
 
 
@@ -114,23 +117,32 @@ class Mongo:
 
     def each(self, store: str) -> Iterator[Slide]:
         """A page at a time, so that no cursor has to outlive a pause of who reads."""
+        return self._walk(store, LEFT_OUT, Images.slide)
+
+    def marks(self, store: str) -> Iterator[Mark]:
+        """What is damaged in the rest of a document is not seen."""
+        return self._walk(store, MARKED, Images.mark)
+
+    def _walk(self, store: str, fields: Mapping[str, int], kind: Callable[[Images, Document], T | None]) -> Iterator[T]:
         with pymongo.timeout(WALKED), answering():
             images = self._images(store, self._stores())
-            unsynced = {slide.path: slide for slide in images.unsynced()}
-        after = ""
+            unsynced = images.unsynced_documents()
+        after, known = "", set()
         while True:
             with pymongo.timeout(WALKED), answering():
-                found = images.each(after)
+                found = images.each(after, fields)
             if not found:
                 break
             after = found[-1]["path"]
-            for slide in filter(None, map(images.slide, found)):
-                unsynced.pop(slide.path, None)
-                yield slide
-        yield from unsynced.values()
-
-    def marks(self, store: str) -> Iterator[Mark]:
-        return map(mark, self.each(store))
+            for document in found:
+                record = kind(images, document)
+                if record is not None:
+                    known.add(document["path"])
+                    yield record
+        for path, document in unsynced.items():
+            record = kind(images, document) if path not in known else None
+            if record is not None:
+                yield record
 
     def page(self, query: Query) -> Page:
         if not all(map(speakable, (query.text, query.state, query.barcode, query.after))):
