@@ -14,7 +14,7 @@ from ptiffserve.config import Config, Store
 from ptiffserve.endpoint import PROTOCOLS, Endpoint
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.sources.file import FileSource
-from ptiffserve.sync.apply import index
+from ptiffserve.sync.index import index
 
 T = TypeVar("T")
 LABEL = "bench"

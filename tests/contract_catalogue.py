@@ -139,6 +139,16 @@ class CatalogueContract:
             catalogue.put_store(msgspec.structs.replace(renamed, label="A"))
         assert catalogue.stores() == [second, renamed]
 
+    def test_synced_says_nothing_else(self, catalogue: Catalogue) -> None:
+        store = StoreRecord(root="/x/ü", label="B", id="b" * 24, tile_endpoint="https://t", include=["*.tif"])
+        catalogue.put_store(store)
+        before = catalogue.generation()
+        at = 1_764_032_551.25
+        catalogue.synced(store.id, at)
+        catalogue.synced("c" * 24, at)
+        assert catalogue.stores() == [msgspec.structs.replace(store, last_sync=at)]
+        assert catalogue.generation() != before
+
     def test_a_store_is_forgotten_with_its_slides(self, catalogue: Catalogue) -> None:
         catalogue.put_store(StoreRecord(root="/x", label="A", id="a" * 24))
         catalogue.put_store(StoreRecord(root="/y", label="B", id="b" * 24))

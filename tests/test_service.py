@@ -15,7 +15,7 @@ from ptiffserve.errors import NotFound, Overloaded, SlideChanged, SlideUnreadabl
 from ptiffserve.geometry import Box, Size
 from ptiffserve.service import SLIDE_OVERHEAD, OpenSlides, Service
 from ptiffserve.slide import Slide
-from ptiffserve.sync.apply import index
+from ptiffserve.sync.index import index
 from ptiffserve.sync.scan import look
 
 

@@ -19,7 +19,7 @@ from ptiffserve.errors import Malformed, PtiffserveError
 from ptiffserve.protocols.base import Offer
 from ptiffserve.protocols.xyz import quad_index, quad_name
 from ptiffserve.slide import Slide
-from ptiffserve.sync.apply import index
+from ptiffserve.sync.index import index
 from ptiffserve.sync.scan import look
 
 TABLES = {

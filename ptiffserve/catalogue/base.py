@@ -54,6 +54,9 @@ class Catalogue(Protocol):
     def put_store(self, store: StoreRecord) -> None:
         """Adds or replaces a store by id; durable when it returns. Conflict where another has its label."""
 
+    def synced(self, store: str, at: float) -> None:
+        """Notes when the store of that id was synced, in Unix seconds, and nothing else of it: others write that."""
+
     def forget_store(self, label: str) -> None:
         """Removes a store and the records of its slides."""
 

@@ -158,11 +158,14 @@ def from_store(store: StoreRecord) -> Document:
     """Everything but `_id`, and what only a new document is given (`new_store`)."""
     said: Document = _storable(msgspec.to_builtins(store))
     del said["id"]
-    said["last_sync"] = moment(store.last_sync) if store.last_sync else NEVER
-    said["last_sync_seconds"] = store.last_sync
+    said |= from_last_sync(store.last_sync)
     if store.kind == "folder":
         said["root_path"] = store.root
     return said
+
+
+def from_last_sync(at: float) -> Document:
+    return {"last_sync": moment(at) if at else NEVER, "last_sync_seconds": at}
 
 
 def new_store(store: StoreRecord, host: str, database: str) -> Document:

@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS stores (id TEXT PRIMARY KEY, label TEXT NOT NULL UNIQ
 """
 # A record whose name another takes goes, and its mark with it.
 _DISPLACE = "DELETE FROM marks WHERE id = (SELECT id FROM slides WHERE store = ? AND path = ? AND id <> ?)"
+# In one statement, so that it falls between the writes of others.
+_SYNCED = "UPDATE stores SET record = CAST(json_set(CAST(record AS TEXT), '$.last_sync', ?) AS BLOB) WHERE id = ?"
 _MARKS = msgspec.msgpack.Decoder(Mark)
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -118,6 +120,10 @@ class Embedded:
                 self._writer.execute(upsert, row)
         except sqlite3.IntegrityError:
             raise Conflict(f"there is another store with the label {store.label!r}") from None
+
+    def synced(self, store: str, at: float) -> None:
+        with self._lock, self._writer:
+            self._writer.execute(_SYNCED, (at, store))
 
     def forget_store(self, label: str) -> None:
         with self._lock, self._writer:

@@ -181,6 +181,11 @@ class Mongo:
         except DuplicateKeyError:
             raise Conflict(f"there is another store with the label {store.label!r}") from None
 
+    def synced(self, store: str, at: float) -> None:
+        with pymongo.timeout(LONG), answering():
+            again(self._databases.update_one, {"_id": ObjectId(store)}, {"$set": documents.from_last_sync(at)})
+            self._changed()
+
     def forget_store(self, label: str) -> None:
         """The images that SlideAtlas wrote and no sync has seen stay."""
         with answering():

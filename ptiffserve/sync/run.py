@@ -66,7 +66,7 @@ def _elsewhere(store: Store) -> str:
 
 
 def _completed(store: StoreRecord, catalogue: Catalogue, least: float) -> None:
-    """Only `last_sync` is written, if that was so many seconds ago: what else was said of the store meanwhile stays."""
-    for record in catalogue.stores():
-        if record.id == store.id and time.time() - record.last_sync >= least:
-            catalogue.put_store(msgspec.structs.replace(record, last_sync=time.time()))
+    """Notes `last_sync`, if the one before was at least so many seconds ago."""
+    known = next((record for record in catalogue.stores() if record.id == store.id), None)
+    if known is not None and time.time() - known.last_sync >= least:
+        catalogue.synced(store.id, time.time())
