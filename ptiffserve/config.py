@@ -233,7 +233,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 def _with_secrets(config: Config) -> Config:
     """Secrets that stand in files of their own are read once, at the start."""
-    for name in ("auth", "catalogue"):
+    for name in ("auth", "catalogue", "tasks"):
         section = getattr(config, name)
         if section.secret_file:
             section = msgspec.structs.replace(section, secret=_secret(f"{name}.secret_file", section.secret_file))

@@ -478,7 +478,7 @@ def test_the_key_is_made_once_and_is_ours_alone(tmp_path: Path) -> None:
     assert key.stat().st_mode & 0o777 == 0o600
     file = tmp_path / "secret"
     file.write_text("from a file\n")
-    assert Jobs(msgspec.structs.replace(config, tasks=Tasks(secret_file=str(file))))._secret == b"from a file"
+    assert load(None, {"PTIFFSERVE_TASKS_SECRET_FILE": str(file)}).tasks.secret == "from a file"
     with pytest.raises(ConfigError, match=r"tasks\.secret"):
         Jobs(msgspec.structs.replace(config, tasks=Tasks(url="redis://127.0.0.1:1")))
 

@@ -14,15 +14,14 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
 
-import redis
 from huey import RedisHuey, SqliteHuey, crontab, signals
-from huey.constants import EmptyData
 from huey.exceptions import HueyException, RetryTask, TaskLockedException
 from huey.registry import Message
 from msgspec.structs import replace
 
 from ptiffserve.config import Config, StoreRecord, check_queue, from_environ, in_redis, tasks_path
 from ptiffserve.errors import ConfigError, PtiffserveError, Unavailable
+from ptiffserve.sync.keys import Keys, reaching
 from ptiffserve.sync.schedule import due
 from ptiffserve.sync.secret import signing_key
 from ptiffserve.sync.signed import Refused, Signed
@@ -82,49 +81,6 @@ class _Redis(_Checked, RedisHuey):
     pass
 
 
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError as error:
-        raise Unavailable(f"the queue's Redis does not answer: {type(error).__name__}") from error
-
-
-class _Keys:
-    """The values beside a queue, as `Tasks` wants them."""
-
-    def __init__(self, huey: Any) -> None:
-        self._huey = huey
-
-    def put(self, key: str, data: object) -> None:
-        with _reaching():
-            self._huey.put(key, data)
-
-    def put_if_empty(self, key: str, data: object) -> bool:
-        with _reaching():
-            return bool(self._huey.put_if_empty(key, data))
-
-    def get(self, key: str) -> Any:
-        with _reaching():
-            data = self._huey.get_raw(key, peek=True)
-        return None if data is EmptyData else self._value(data)
-
-    def delete(self, key: str) -> None:
-        with _reaching():
-            self._huey.delete(key)
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        with _reaching():
-            found = self._huey.all_results()
-        return [(key, value) for key, data in found.items() if (value := self._value(data)) is not None]
-
-    def _value(self, data: bytes) -> Any:
-        try:
-            return self._huey.serializer.deserialize(data)
-        except Refused:
-            return None
-
-
 class _Queue(NamedTuple):
     """Huey's side of a queue: it, and what puts the name of a task on it."""
 
@@ -146,7 +102,7 @@ class Jobs:
         self._queues: dict[str, _Queue] = {}
         self._leases: dict[str, Lease] = {}
         self._records = self._opened(_RECORDS)
-        self.tasks = Tasks(_Keys(self._records))
+        self.tasks = Tasks(Keys(self._records))
         self.stores: Callable[[], Iterable[StoreRecord]] = tuple
         self.janitors: list[Callable[[], object]] = [lambda: self.tasks.purge(time.time())]
 
@@ -182,12 +138,12 @@ class Jobs:
         return Submitted(self.tasks, task.id)
 
     def _send(self, task: Task) -> None:
-        with _reaching():
+        with reaching():
             self._queue(task.queue).send(task.id)
 
     def refused(self, queue: str = "") -> int:
         """How many messages on a queue were not ours."""
-        with _reaching():
+        with reaching():
             return int(self.queue(queue).storage.incr(_REFUSED, 0))
 
     def _run(self, name: str) -> None:
@@ -242,7 +198,7 @@ class Jobs:
     def _locked(self, task: Task) -> Iterator[None]:
         """The lock of the task's store; TaskLockedException. A lock is stale if nobody who lives is at that store."""
         lock = self._records.lock_task(f"store {task.store}")
-        with _reaching():
+        with reaching():
             try:
                 lock.acquire()
             except TaskLockedException:
@@ -254,7 +210,7 @@ class Jobs:
         try:
             yield
         finally:
-            with _reaching():
+            with reaching():
                 lock.clear()
 
     def _at(self, task: Task, store: str) -> bool:
@@ -281,7 +237,7 @@ class Jobs:
     def _waiting(self, queue: str) -> set[str]:
         huey = self.queue(queue)
         names: set[str] = set()
-        with _reaching():
+        with reaching():
             messages = [*huey.storage.enqueued_items(), *huey.storage.scheduled_items()]
         for data in messages:
             with suppress(Refused):
@@ -293,7 +249,7 @@ class Jobs:
         lease = self._leases.pop(message.args[0], None) if message.args else None
         if lease is not None:
             lease.finish(state="pending", begun=lease.task.begun - 1)
-            with _reaching():
+            with reaching():
                 self._records.lock_task(f"store {lease.task.store}").clear()
             self._send(lease.task)
 
@@ -308,7 +264,7 @@ class Jobs:
         """A word of praise for the queue's back end. ConfigError for a Redis that would throw queues away, or Unavailable."""
         if not in_redis(self._settings):
             return f"SQLite, {self._path}"
-        with _reaching():
+        with reaching():
             memory = self._records.storage.conn.info("memory")
         policy, limit = memory.get("maxmemory_policy", "noeviction"), memory.get("maxmemory", 0)
         if policy.startswith("allkeys"):

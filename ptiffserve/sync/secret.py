@@ -6,35 +6,21 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from ptiffserve.config import Config, Tasks, in_redis, tasks_path
+from ptiffserve.config import Config, in_redis, tasks_path
 from ptiffserve.errors import ConfigError
 
 
 def signing_key(config: Config) -> bytes:
     """ConfigError where queues in Redis have none: each machine would make another one."""
-    if said := _said(config.tasks):
-        return said
+    if config.tasks.secret:
+        return config.tasks.secret.encode()
     if in_redis(config.tasks):
         raise ConfigError("tasks.secret: queues in Redis need one, the same on every machine (or tasks.secret_file)")
     path = tasks_path(config).with_suffix(".key")
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         _make(path)
-    return _read(path)
-
-
-def _said(tasks: Tasks) -> bytes:
-    return _read(Path(tasks.secret_file)) if tasks.secret_file else tasks.secret.encode()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"tasks.secret_file: {path}: {os.strerror(error.errno or 0)}") from error
-    if not data:
-        raise ConfigError(f"tasks.secret_file: {path} is empty")
-    return data
+    return path.read_bytes()
 
 
 def _make(path: Path) -> None:

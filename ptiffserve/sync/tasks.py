@@ -4,16 +4,17 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from threading import Event, Lock, Thread
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from ptiffserve import errors
 from ptiffserve.errors import NotFound, PtiffserveError, Unavailable
+from ptiffserve.sync.keys import Keys
 
 State = Literal["pending", "running", "done", "failed"]
 KEEP_SECONDS = 7 * 86400.0
@@ -47,16 +48,6 @@ class Task(Struct, frozen=True, kw_only=True):
     @property
     def over(self) -> bool:
         return self.state in ("done", "failed")
-
-
-class Keys(Protocol):
-    """Values by key in the queue's back end. What was not signed by us is not there. Unavailable where it cannot be reached."""
-
-    def put(self, key: str, data: object) -> None: ...
-    def put_if_empty(self, key: str, data: object) -> bool: ...
-    def get(self, key: str) -> Any: ...
-    def delete(self, key: str) -> None: ...
-    def items(self) -> Iterable[tuple[str, Any]]: ...
 
 
 class Tasks:
