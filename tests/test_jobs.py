@@ -340,7 +340,7 @@ def test_a_bad_schedule_names_its_key(said: str, tmp_path: Path) -> None:
         load(file, {})
 
 
-@BOTH
+@EITHER
 def test_the_schedule_fires_once_for_two_workers_and_after_the_queue_was_lost(config: Config, tmp_path: Path) -> None:
     ran: list[str] = []
     catalogue = opened(config)
@@ -436,7 +436,7 @@ def test_a_task_outlives_its_worker(config: Config, tmp_path: Path, how: signal.
                 process.wait()
 
 
-@BOTH
+@EITHER
 def test_a_lost_message_is_sent_again_and_a_deadly_task_is_given_up(config: Config) -> None:
     jobs = Jobs(config, nothing)
     asked = jobs.submit("slides")
@@ -501,7 +501,7 @@ def test_a_redis_that_evicts_queues_is_refused(tmp_path: Path) -> None:
         jobs.submit("slides")
 
 
-@BOTH
+@EITHER
 def test_from_python_as_the_contract_says(config: Config, tmp_path: Path) -> None:
     """A user's program and a worker know of each other by the environment alone."""
     said = environment(config, tmp_path)
