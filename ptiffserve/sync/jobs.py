@@ -39,6 +39,12 @@ class Outcome(NamedTuple):
     broken: str = ""
 
 
+class Elsewhere(PtiffserveError):
+    """Only the worker of another machine can do it: it is left on the queue for that one."""
+
+    code = "elsewhere"
+
+
 # What runs a task: its record, and where to say progress.
 Work = Callable[[Task, Progress], Outcome]
 
@@ -46,6 +52,8 @@ TRIES = 3
 # A task that was begun so often, and ended neither well nor badly, is what ends its workers.
 DEATHS = 5
 LOCKED_SECONDS = 2.0
+# How long a task waits for a worker of the right machine.
+ELSEWHERE_SECONDS = 3600.0
 _RECORDS = "ptiffserve_tasks"
 _REFUSED = "refused"
 
@@ -168,7 +176,10 @@ class Jobs:
         try:
             with self._locked(task):
                 result, broken = self._work(task, lease.progress)
-        except TaskLockedException:
+        except (TaskLockedException, Elsewhere) as fault:
+            if task.submitted < time.time() - ELSEWHERE_SECONDS and isinstance(fault, Elsewhere):
+                lease.finish(state="failed", error={"error": fault.code, "message": str(fault)})
+                return
             lease.finish(state="pending", begun=task.begun - 1)
             raise RetryTask(delay=LOCKED_SECONDS * random.uniform(0.5, 1.5)) from None  # noqa: S311 - no secret
         except (Unavailable, OSError) as fault:
@@ -181,7 +192,8 @@ class Jobs:
         else:
             if broken:
                 self._again(lease, Unavailable(broken), result)
-            lease.finish(state="done", result=result)
+            else:
+                lease.finish(state="done", result=result)
 
     def _again(self, lease: Lease, fault: Exception, result: dict[str, Any] | None = None) -> None:
         """What can pass is tried again, later each time; at last it has failed."""
@@ -241,7 +253,8 @@ class Jobs:
             messages = [*huey.storage.enqueued_items(), *huey.storage.scheduled_items()]
         for data in messages:
             with suppress(Refused):
-                names.update(each for each in huey.serializer.deserialize(data).args if isinstance(each, str))
+                message = huey.serializer.deserialize(data)
+                names.update(message.args if isinstance(message, Message) else ())
         return names
 
     def _interrupted(self, signal: str, message: Any) -> None:

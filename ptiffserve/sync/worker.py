@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.catalogue.served import here
 from ptiffserve.config import Config, StoreRecord
 from ptiffserve.errors import NotFound, WrongKind
-from ptiffserve.sync.jobs import Jobs, Outcome, Progress, Work
+from ptiffserve.sync.jobs import Elsewhere, Jobs, Outcome, Progress, Work
 from ptiffserve.sync.run import SCANS, sync
 from ptiffserve.sync.tasks import Task
 
@@ -30,7 +31,7 @@ Stores = Callable[[], Iterable[StoreRecord]]
 def worker_jobs(config: Config, catalogue: Catalogue) -> Jobs:
     """Jobs that can run what is asked of them."""
     jobs = Jobs(config, work(catalogue))
-    jobs.stores = catalogue.stores
+    jobs.stores = lambda: [store for store in catalogue.stores() if here(store)]
     # A room with something to clean each hour adds it here: jobs.janitors.append(partial(sweep, config, catalogue))
     return jobs
 
@@ -40,6 +41,8 @@ def work(catalogue: Catalogue) -> Work:
         store = store_named(catalogue, task.store)
         if store.kind not in SCANS:
             raise WrongKind(f"store {store.label} is of kind {store.kind}, which cannot be synced")
+        if not here(store):
+            raise Elsewhere(f"the folder of store {store.label} is on {store.host_name}")
         result = sync(store, catalogue, progress, task.dry_run)
         return Outcome(msgspec.to_builtins(result), result.broken)
 
