@@ -309,7 +309,11 @@ def _checked(config: Config) -> Config:
 
 def _check_tasks(tasks: Tasks) -> None:
     if tasks.url and not tasks.url.startswith(("sqlite:///", "redis://", "rediss://", "unix://")):
-        raise ConfigError(f"tasks.url must begin with sqlite:///, redis://, rediss:// or unix://, not {tasks.url.partition('://')[0]!r}")
+        raise ConfigError(
+            f"tasks.url must begin with sqlite:///, redis://, rediss:// or unix://, not {tasks.url.partition('://')[0]!r}"
+        )
+    if in_redis(tasks) and not (tasks.secret or tasks.secret_file):
+        raise ConfigError("tasks.secret: queues in Redis need one, the same on every machine (or tasks.secret_file)")
     check_queue(tasks.queue)
     if tasks.lease < 1 or tasks.retry < 0:
         raise ConfigError("tasks.lease must be at least 1 second, tasks.retry at least 0")

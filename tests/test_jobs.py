@@ -531,6 +531,8 @@ def test_the_key_is_made_once_and_is_ours_alone(tmp_path: Path) -> None:
     assert load(None, {"PTIFFSERVE_TASKS_SECRET_FILE": str(file)}).tasks.secret == "from a file"
     with pytest.raises(ConfigError, match=r"tasks\.secret"):
         Jobs(msgspec.structs.replace(config, tasks=Tasks(url="redis://127.0.0.1:1")))
+    with pytest.raises(ConfigError, match=r"tasks\.secret"):
+        load(None, {"PTIFFSERVE_TASKS_URL": "redis://127.0.0.1:1"})
 
 
 def test_a_redis_that_evicts_queues_is_refused(tmp_path: Path) -> None:

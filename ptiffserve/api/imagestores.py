@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -13,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ptiffserve.api.answers import answering, body, json, soon, writing
-from ptiffserve.api.tasks import store_named
 from ptiffserve.catalogue.base import Catalogue
-from ptiffserve.config import StoreRecord
+from ptiffserve.catalogue.served import Served
+from ptiffserve.config import StoreRecord, shown
 from ptiffserve.errors import Malformed, NotOffered, PtiffserveError, WrongKind
 from ptiffserve.sync.jobs import Jobs
 from ptiffserve.sync.tasks import Task
@@ -33,11 +32,11 @@ class DatabaseRequest(Struct):
 
 
 class Means(NamedTuple):
-    """What the routes need. `stores`: those that are served, by label."""
+    """What the routes need."""
 
     jobs: Jobs
     catalogue: Catalogue
-    stores: Mapping[str, StoreRecord]
+    stores: Served
 
 
 def routes(means: Means, secret: str) -> list[Route]:
@@ -54,7 +53,7 @@ def routes(means: Means, secret: str) -> list[Route]:
     ]
 
 
-def _looking(stores: Mapping[str, StoreRecord]) -> list[Route]:
+def _looking(stores: Served) -> list[Route]:
     @answering
     async def listed(request: Request) -> Response:
         found = sorted(stores.values(), key=lambda store: store.label)
@@ -62,7 +61,7 @@ def _looking(stores: Mapping[str, StoreRecord]) -> list[Route]:
 
     @answering
     async def item(request: Request) -> Response:
-        return json(document(store_named(stores, request.path_params["store"])))
+        return json(document(stores.named(request.path_params["store"])))
 
     @answering
     async def databases(request: Request) -> Response:
@@ -116,8 +115,8 @@ def _refusing(secret: str) -> Any:
     return refused
 
 
-def _folder(stores: Mapping[str, StoreRecord], name: str) -> StoreRecord:
-    store = store_named(stores, name)
+def _folder(stores: Served, name: str) -> StoreRecord:
+    store = stores.named(name)
     if store.kind != "folder":
         raise WrongKind(ONLY_PTIFF)
     return store
@@ -148,7 +147,7 @@ def _results(catalogue: Catalogue, task: Task) -> dict[str, Any]:
 def document(store: StoreRecord) -> dict[str, Any]:
     """As SlideAtlas's admin database has it, without user names and passwords; what is empty is null."""
     kind = "PtiffImageStore" if store.kind == "folder" else "MongoImageStore"
-    root = urlsplit(store.root) if store.kind == "mongodb" else None
+    root = urlsplit(shown(store.root)) if store.kind == "mongodb" else None
     last = datetime.fromtimestamp(store.last_sync, UTC).isoformat(timespec="seconds") if store.last_sync else None
     return {
         "_id": store.id,

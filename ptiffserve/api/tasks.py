@@ -1,6 +1,5 @@
 """Syncs in the JSON API: asked for, and what became of them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -9,8 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ptiffserve.api.answers import answering, body, json, soon, writing
-from ptiffserve.config import StoreRecord
-from ptiffserve.errors import ConfigError, Malformed, NotFound
+from ptiffserve.catalogue.served import Served
+from ptiffserve.errors import ConfigError, Malformed
 from ptiffserve.sync.jobs import Jobs
 from ptiffserve.sync.tasks import State, Task
 
@@ -42,13 +41,12 @@ class TaskAnswer(Struct):
     submitted: float
 
 
-def routes(jobs: Jobs, stores: Mapping[str, StoreRecord], secret: str) -> list[Route]:
-    """`stores`: those that are served, by label."""
+def routes(jobs: Jobs, stores: Served, secret: str) -> list[Route]:
 
     @writing(secret)
     async def sync(request: Request) -> Response:
         asked = SyncRequest() if _empty(request) else await body(request, SyncRequest)
-        store = store_named(stores, request.path_params["store"])
+        store = stores.named(request.path_params["store"])
         try:
             submitted = await soon(jobs.submit, store.label, asked.queue, asked.dry_run)
         except ConfigError as fault:
@@ -64,14 +62,6 @@ def routes(jobs: Jobs, stores: Mapping[str, StoreRecord], secret: str) -> list[R
 
 def _empty(request: Request) -> bool:
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
-
-
-def store_named(stores: Mapping[str, StoreRecord], name: str) -> StoreRecord:
-    """By label or id. NotFound."""
-    for store in stores.values():
-        if name and name in (store.label, store.id):
-            return store
-    raise NotFound(f"no such store: {name}")
 
 
 def told(task: Task) -> TaskAnswer:

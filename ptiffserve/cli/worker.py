@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from ptiffserve import app as application
-from ptiffserve.catalogue.embedded import Embedded
+from ptiffserve.catalogue.opened import open_catalogue
 from ptiffserve.catalogue.served import Served
 from ptiffserve.cli.base import ConfigFile, cli, settings
-from ptiffserve.config import catalogue_path
 from ptiffserve.sync.worker import run_worker, worker_jobs
 
 
@@ -22,6 +21,6 @@ def worker(
     """Sync stores as asked and as scheduled. SIGINT: running tasks are finished; SIGTERM: they go back to the queue."""
     said = settings([], config, {})
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    with closing(Embedded(catalogue_path(said))) as catalogue:
+    with closing(open_catalogue(said)) as catalogue:
         Served(catalogue, application.labelled(said.store), writes=True).start()
         run_worker(worker_jobs(said, catalogue), queue)
