@@ -134,6 +134,10 @@ def test_imports_by_their_old_names(client: TestClient) -> None:
         assert answer.status_code == 410
         assert answer.json()["message"] == "Only Ptiff ImageStores may be imported."
     assert client.post("/api/v2/imagestores/" + "0" * 24 + "/import").status_code == 404
+    for path in ("deliver", f"{ptiffs}/deliver"):
+        assert client.post(f"/api/v2/imagestores/{path}").status_code == 204
+    said = client.post(f"/api/v2/imagestores/{atlas}/deliver")
+    assert (said.status_code, said.json()["message"]) == (410, "Only Ptiff ImageStores may be delivered.")
     assert client.post("/api/v2/imagestores").status_code == 501
     for method in ("PUT", "PATCH", "DELETE"):
         assert client.request(method, f"/api/v2/imagestores/{ptiffs}").status_code == 501

@@ -21,7 +21,6 @@ from ptiffserve.sync.tasks import Task
 
 # SlideAtlas imported while its client waited. So long do we; what lasts longer goes on by itself.
 PATIENCE = 20.0
-ONLY_PTIFF = "Only Ptiff ImageStores may be imported."
 
 
 class DatabaseRequest(Struct):
@@ -41,10 +40,12 @@ class Means(NamedTuple):
 
 def routes(means: Means, secret: str) -> list[Route]:
     v2 = "/api/v2/imagestores"
-    imported, refused = _importing(means, secret), _refusing(secret)
+    imported, delivered, refused = _importing(means, secret), _delivering(means, secret), _refusing(secret)
     return [
         *_looking(means.stores),
         Route(f"{v2}/import", imported, methods=["POST"]),
+        Route(f"{v2}/deliver", delivered, methods=["POST"]),
+        Route(f"{v2}/{{store}}/deliver", delivered, methods=["POST"]),
         Route(f"{v2}/{{store}}/import", imported, methods=["POST"]),
         Route(f"{v2}/{{store}}/sync", imported, methods=["POST"]),
         Route(v2, refused, methods=["POST"]),
@@ -79,9 +80,7 @@ def _looking(stores: Served) -> list[Route]:
 def _importing(means: Means, secret: str) -> Any:
     @writing(secret)
     async def imported(request: Request) -> Response:
-        """Of one store, or of all that are folders."""
-        name = request.path_params.get("store")
-        chosen = [_folder(means.stores, name)] if name else [s for s in means.stores.values() if s.kind == "folder"]
+        chosen = _folders(means.stores, request, "imported")
         asked = [await soon(means.jobs.submit, store.label) for store in chosen]
         end = time.monotonic() + PATIENCE
         for each in asked:
@@ -96,7 +95,7 @@ def _syncing(means: Means, secret: str) -> Any:
     async def synced(request: Request) -> Response:
         if not (await body(request, DatabaseRequest)).sync:
             raise Malformed('only {"sync": 1} is answered here')
-        store = _folder(means.stores, request.path_params["store"])
+        (store,) = _folders(means.stores, request, "imported")
         asked = await soon(means.jobs.submit, store.label)
         task = await _over(means.jobs, asked.id, time.monotonic() + PATIENCE)
         _check(task)
@@ -115,11 +114,32 @@ def _refusing(secret: str) -> Any:
     return refused
 
 
-def _folder(stores: Served, name: str) -> StoreRecord:
+def _delivering(means: Means, secret: str) -> Any:
+    @writing(secret)
+    async def delivered(request: Request) -> Response:
+        for store in _folders(means.stores, request, "delivered"):
+            await asyncio.to_thread(_deliver, means.catalogue, store)
+        return Response(status_code=204)
+
+    return delivered
+
+
+def _deliver(catalogue: Catalogue, store: StoreRecord) -> int:
+    """Other catalogues have no views and no inboxes."""
+    from ptiffserve.catalogue.mongo import Mongo  # costs 0.1 s, which other servers should not pay
+
+    return catalogue.deliver(store) if isinstance(catalogue, Mongo) else 0
+
+
+def _folders(stores: Served, request: Request, what: str) -> list[StoreRecord]:
+    """The store that the path names, or all that are folders. NotFound, WrongKind."""
+    name = request.path_params.get("store")
+    if name is None:
+        return [store for store in stores.values() if store.kind == "folder"]
     store = stores.named(name)
     if store.kind != "folder":
-        raise WrongKind(ONLY_PTIFF)
-    return store
+        raise WrongKind(f"Only Ptiff ImageStores may be {what}.")
+    return [store]
 
 
 async def _over(jobs: Jobs, name: str, end: float) -> Task:
