@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
 
+import redis
 from huey import RedisHuey, SqliteHuey, crontab, signals
 from huey.exceptions import HueyException, RetryTask, TaskLockedException
 from huey.registry import Message
@@ -117,7 +118,8 @@ class Jobs:
     def _opened(self, name: str) -> Any:
         settings: dict[str, Any] = {"results": False, "serializer": Signed(self._secret, name, [Message])}
         if in_redis(self._settings):
-            return _Redis(name, url=self._settings.url, **settings)
+            pool = redis.ConnectionPool.from_url(self._settings.url, socket_connect_timeout=2, socket_timeout=5)
+            return _Redis(name, connection_pool=pool, **settings)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return _Sqlite(name, filename=str(self._path), **settings)
 

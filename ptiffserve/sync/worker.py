@@ -32,7 +32,7 @@ def worker_jobs(config: Config, catalogue: Catalogue) -> Jobs:
     """Jobs that can run what is asked of them."""
     jobs = Jobs(config, work(catalogue))
     jobs.stores = lambda: [store for store in catalogue.stores() if here(store)]
-    # A room with something to clean each hour adds it here: jobs.janitors.append(partial(sweep, config, catalogue))
+    # A room with something to clean each hour adds it here: jobs.janitors.append(lambda: tidy(jobs.stores()))
     return jobs
 
 
