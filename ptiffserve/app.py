@@ -28,6 +28,7 @@ from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.slide import Slide
 from ptiffserve.sync.watch import Watch, refresh
+from ptiffserve.sync.worker import Threads, worker_jobs
 from ptiffserve.viewer import routes as viewer_routes
 from ptiffserve.wire import MethodNotAllowed
 
@@ -47,6 +48,9 @@ def create_app(config: Config) -> Endpoint:
     lookup = Lookup(catalogue, stores, url_paths(stores.values()))
     lookup.renew, lookup.store = stores.renew, stores.label
     watch = Watch(stores, catalogue, path.with_suffix(".lock"))
+    jobs = None if config.server.tiles_only else worker_jobs(config, catalogue)
+    # Without a queue of its own a server is its own worker: one command is enough.
+    threads = Threads(jobs, path.with_suffix(".jobs.lock")) if jobs and not config.tasks.url else None
 
     def look_again(slide: Slide) -> Slide | None:
         fresh = refresh(stores, catalogue, slide)
@@ -64,17 +68,21 @@ def create_app(config: Config) -> Endpoint:
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Shortcut | None]]:
         if not config.server.tiles_only:
             watch.start()
+        if threads:
+            threads.start()
         keeping = asyncio.create_task(shortcut.keep())
         yield {"shortcut": shortcut if public else None}
         keeping.cancel()
         watch.stop()
+        if threads:
+            threads.stop()
         service.close()
         lookup.close()
         catalogue.close()
 
     pages = [] if config.server.tiles_only else viewer_routes
     endpoint.rest = Starlette(
-        routes=[*api.routes(config, catalogue, stores, lookup), *pages],
+        routes=[*api.routes(config, catalogue, stores, lookup, jobs), *pages],
         middleware=[Middleware(CORSMiddleware, allow_origins=config.server.cors, allow_methods=["GET", "HEAD"])],
         exception_handlers={404: _refused, 405: _refused},
         lifespan=lifespan,

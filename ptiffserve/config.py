@@ -1,6 +1,7 @@
 """Frozen settings from TOML and the environment (contract section 8). Every mistake names its key."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -9,6 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
+from croniter import croniter
 from msgspec import Struct, field
 
 from ptiffserve.errors import ConfigError
@@ -44,6 +46,21 @@ class Catalogue(Struct, frozen=True, forbid_unknown_fields=True):
     url: str = ""
     secret: str = ""
     secret_file: str = ""
+
+
+class Tasks(Struct, frozen=True, forbid_unknown_fields=True):
+    """`url`: sqlite:///PATH, redis://, rediss:// or unix://; "" for a file beside the catalogue, and the server is its worker.
+
+    `secret`, or what is in `secret_file`, signs what is put on queues; with SQLite one is made where there is none. `lease`:
+    seconds of silence after which another worker takes over a task. `retry`: seconds before the second try, then doubled.
+    """
+
+    url: str = ""
+    queue: str = "sync"
+    secret: str = ""
+    secret_file: str = ""
+    lease: float = 30.0
+    retry: float = 5.0
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +169,7 @@ RESERVED = frozenset(
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     server: Server = Server()
     catalogue: Catalogue = Catalogue()
+    tasks: Tasks = Tasks()
     auth: Auth = Auth()
     limits: Limits = field(default_factory=Limits)
     store: list[Store] = field(default_factory=list)
@@ -171,7 +189,31 @@ def _rooted(store: Store) -> str:
     return str(Path(store.root).resolve()) if store.kind == "folder" else store.root
 
 
-SECTIONS: dict[str, type[Struct]] = {"server": Server, "catalogue": Catalogue, "auth": Auth, "limits": Limits}
+def tasks_path(config: Config) -> Path:
+    """The SQLite file of the queues where they are in one."""
+    if config.tasks.url:
+        return Path(config.tasks.url.removeprefix("sqlite:///"))
+    catalogue = catalogue_path(config)
+    return catalogue.with_name(f"{catalogue.stem}-tasks.db")
+
+
+def in_redis(tasks: Tasks) -> bool:
+    return bool(tasks.url) and not tasks.url.startswith("sqlite:///")
+
+
+SECTIONS: dict[str, type[Struct]] = {
+    "server": Server,
+    "catalogue": Catalogue,
+    "tasks": Tasks,
+    "auth": Auth,
+    "limits": Limits,
+}
+
+
+def from_environ(environ: Mapping[str, str]) -> Config:
+    """The settings of the file that PTIFFSERVE_CONFIG names, if it is set, and of the variables: as the command line does."""
+    path = environ.get("PTIFFSERVE_CONFIG")
+    return load(Path(path) if path else None, environ)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -191,7 +233,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 def _with_secrets(config: Config) -> Config:
     """Secrets that stand in files of their own are read once, at the start."""
-    for name in ("auth", "catalogue"):
+    for name in ("auth", "catalogue", "tasks"):
         section = getattr(config, name)
         if section.secret_file:
             section = msgspec.structs.replace(section, secret=_secret(f"{name}.secret_file", section.secret_file))
@@ -259,7 +301,34 @@ def _checked(config: Config) -> Config:
     if config.catalogue.url and not (rest and scheme in ("sqlite", "mongodb", "mongodb+srv")):
         raise ConfigError(f"catalogue.url must begin with sqlite:/// or mongodb://, not {scheme!r}")
     check_paths([store.url_path for store in config.store if store.url_path])
+    _check_tasks(config.tasks)
+    for store in config.store:
+        check_schedule(store.schedule)
     return config
+
+
+def _check_tasks(tasks: Tasks) -> None:
+    if tasks.url and not tasks.url.startswith(("sqlite:///", "redis://", "rediss://", "unix://")):
+        raise ConfigError(
+            f"tasks.url must begin with sqlite:///, redis://, rediss:// or unix://, not {tasks.url.partition('://')[0]!r}"
+        )
+    if in_redis(tasks) and not (tasks.secret or tasks.secret_file):
+        raise ConfigError("tasks.secret: queues in Redis need one, the same on every machine (or tasks.secret_file)")
+    check_queue(tasks.queue)
+    if tasks.lease < 1 or tasks.retry < 0:
+        raise ConfigError("tasks.lease must be at least 1 second, tasks.retry at least 0")
+
+
+def check_queue(name: str) -> None:
+    """ConfigError unless it can name a queue in every back end."""
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", name):
+        raise ConfigError(f"tasks.queue must be 1 to 64 letters, digits and underscores, not {name!r}")
+
+
+def check_schedule(expression: str) -> None:
+    """ConfigError unless it is "" or the five fields of crontab: minute, hour, day, month, day of the week."""
+    if expression and not (len(expression.split()) == 5 and croniter.is_valid(expression)):
+        raise ConfigError(f"store.schedule must be five fields as in crontab, like */15 * * * *, not {expression!r}")
 
 
 def check_paths(paths: list[str]) -> None:

@@ -55,6 +55,12 @@ class WrongKind(PtiffserveError):
     code = "wrong_kind"
 
 
+class NotOffered(PtiffserveError):
+    """The method is known to the protocol, and nothing here does it."""
+
+    code = "not_offered"
+
+
 class TooLarge(PtiffserveError):
     """The body is larger than this server takes."""
 

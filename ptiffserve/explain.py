@@ -18,6 +18,7 @@ from ptiffserve.endpoint import dialect_of, dialects, find
 from ptiffserve.errors import NotFound, PtiffserveError
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
+from ptiffserve.sync.jobs import Jobs
 from ptiffserve.sync.run import sync
 from ptiffserve.sync.scan import scan
 
@@ -68,6 +69,7 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"store {store.label or shown(store.root)}", partial(_store_told, store)
     yield "catalogue", partial(_catalogue_told, config)
     yield "stores made through the API", partial(_made_told, config)
+    yield "tasks", lambda: Jobs(config).check()
 
 
 def _store_told(store: Store) -> str:

@@ -30,6 +30,8 @@ _TAILS: tuple[tuple[re.Pattern[bytes], Callable[[Level], Size]], ...] = (
     (re.compile(rb"(/deepzoom/.+/)[0-9]+_[0-9]+\.jpg"), lambda level: _inner(level)),
     (re.compile(rb"(/tiles/.+/)[0-9]+/[0-9]+\.jpg"), lambda level: tiles_across(level.size, level.tile)),
 )
+# A server that ends answers what was sent to it just before, on connections that it goes on holding for so long.
+LEAVING_SECONDS = 0.5
 # Levels of slides, as spelled by clients; a flood of spellings starts the table anew.
 MAX_ROWS = 65536
 
@@ -122,8 +124,14 @@ class LaneProtocol(HttpToolsProtocol):
         self._shortcut: Shortcut | None = self.app_state.get("shortcut")
         self._in_message = False
         self._answered = 0.0
+        self._leaving = False
 
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            super().data_received(data)
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
+            return
         shortcut = self._shortcut
         if shortcut is not None and self._at_rest():
             answer = shortcut.table.answer(data, shortcut.start(self.server_state.default_headers))
@@ -142,6 +150,18 @@ class LaneProtocol(HttpToolsProtocol):
             and not self.flow.write_paused
             and not self.transport.is_closing()
         )
+
+    def shutdown(self) -> None:
+        """What may be on its way is answered, as the last on its connection; uvicorn would close it unread."""
+        self._leaving = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+        else:
+            self.loop.call_later(LEAVING_SECONDS, self._leave)
+
+    def _leave(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def _stay_alive(self) -> None:
         self.server_state.total_requests += 1

@@ -2,22 +2,25 @@
 
 from starlette.routing import Route
 
-from ptiffserve.api import described, health, slideatlas, slides, stores
+from ptiffserve.api import described, health, imagestores, slideatlas, slides, stores, tasks
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.catalogue.served import Served
 from ptiffserve.config import Config
+from ptiffserve.sync.jobs import Jobs
 
 
-def routes(config: Config, catalogue: Catalogue, served: Served, lookup: Lookup) -> list[Route]:
-    """Health, and whatever the configuration lets this server answer. `served`: the stores."""
-    if config.server.tiles_only:
+def routes(config: Config, catalogue: Catalogue, served: Served, lookup: Lookup, jobs: Jobs | None) -> list[Route]:
+    """Health, and whatever the configuration lets this server answer. `served`: the stores. `jobs`: None for tiles only."""
+    if jobs is None:
         return health.routes
-    labels = config.auth.labels == "allow"
+    labels, secret = config.auth.labels == "allow", config.auth.secret
     return [
         *health.routes,
         *described.routes,
         *slides.routes(catalogue, served, labels),
+        *tasks.routes(jobs, served, secret),
         *stores.routes(config, catalogue, served),
         *slideatlas.routes(catalogue, served, lookup, labels),
+        *imagestores.routes(imagestores.Means(jobs, catalogue, served), secret),
     ]

@@ -20,6 +20,7 @@ from pymongo.uri_parser import parse_uri
 
 from ptiffserve.catalogue import documents
 from ptiffserve.catalogue.base import Page, Query
+from ptiffserve.catalogue.deliver import deliver
 from ptiffserve.catalogue.documents import Document
 from ptiffserve.catalogue.images import (
     AT_ONCE,
@@ -227,6 +228,12 @@ class Mongo:
                 foreign = None if document.get("indexed_by") else record
                 found[record.label] = Images(record.label, database.images, foreign)
         return found
+
+    def deliver(self, store: StoreRecord) -> int:
+        """SlideAtlas's delivery of the store's new views; how many there were."""
+        with pymongo.timeout(LONG), answering():
+            images = self._images(store.label, self._stores())
+            return deliver(self._home, images.collection, ObjectId(store.id))
 
     def _images(self, label: str, stores: Mapping[str, Images]) -> Images:
         return stores.get(label) or Images(label, self._home.images)

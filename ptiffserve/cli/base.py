@@ -19,7 +19,7 @@ cli = typer.Typer(
 )
 out, err = Console(), Console(stderr=True)
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML configuration")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", envvar="PTIFFSERVE_CONFIG", help="TOML configuration")]
 Folders = Annotated[list[Path] | None, typer.Argument(help="folders of slides")]
 Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 

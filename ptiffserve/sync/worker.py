@@ -1,0 +1,113 @@
+"""Who works off the queues: `ptiffserve worker` in the foreground, or threads of a server that has no queue configured."""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import msgspec
+
+from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.catalogue.served import here
+from ptiffserve.config import Config, StoreRecord
+from ptiffserve.errors import NotFound, WrongKind
+from ptiffserve.sync.jobs import Elsewhere, Jobs, Outcome, Progress, Work
+from ptiffserve.sync.run import SCANS, sync
+from ptiffserve.sync.tasks import Task
+
+log = logging.getLogger("ptiffserve.jobs")
+
+THREADS = 2
+# The longest pause between two looks at a SQLite queue; Redis tells at once.
+POLL_SECONDS = 0.5
+STOP_SECONDS = 5.0
+
+Stores = Callable[[], Iterable[StoreRecord]]
+
+
+def worker_jobs(config: Config, catalogue: Catalogue) -> Jobs:
+    """Jobs that can run what is asked of them."""
+    jobs = Jobs(config, work(catalogue))
+    jobs.stores = lambda: [store for store in catalogue.stores() if here(store)]
+    # A room with something to clean each hour adds it here: jobs.janitors.append(lambda: tidy(jobs.stores()))
+    return jobs
+
+
+def work(catalogue: Catalogue) -> Work:
+    def run(task: Task, progress: Progress) -> Outcome:
+        store = store_named(catalogue, task.store)
+        if store.kind not in SCANS:
+            raise WrongKind(f"store {store.label} is of kind {store.kind}, which cannot be synced")
+        if not here(store):
+            raise Elsewhere(f"the folder of store {store.label} is on {store.host_name}")
+        result = sync(store, catalogue, progress, task.dry_run)
+        return Outcome(msgspec.to_builtins(result), result.broken)
+
+    return run
+
+
+def store_named(catalogue: Catalogue, name: str) -> StoreRecord:
+    """By label or id; NotFound."""
+    for store in catalogue.stores():
+        if name in (store.label, store.id):
+            return store
+    raise NotFound(f"no such store: {name}")
+
+
+def run_worker(jobs: Jobs, queue: str = "") -> None:
+    """Works until a signal: SIGINT lets the running tasks finish, SIGTERM gives them back to the queue. ConfigError."""
+    log.info("queue in %s", jobs.check())
+    _consumer(jobs, queue).run()
+
+
+def _consumer(jobs: Jobs, queue: str, **options: Any) -> Any:
+    return jobs.queue(queue).create_consumer(workers=THREADS, max_delay=POLL_SECONDS, **options)
+
+
+class Threads:
+    """Workers in this process, if no other process that shares the lock has them. A server stays one command."""
+
+    def __init__(self, jobs: Jobs, lock: Path) -> None:
+        self._jobs = jobs
+        self._lock = lock
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _locked(descriptor):
+                if self._stopped.wait(1.0):
+                    return
+            self._work()
+        finally:
+            os.close(descriptor)
+
+    def _work(self) -> None:
+        """Huey's consumer without its signal handlers, which are the server's."""
+        consumer = _consumer(self._jobs, "", shutdown_timeout=STOP_SECONDS)
+        consumer._set_signal_handlers = lambda: None
+        consumer.start()
+        self._stopped.wait()
+        consumer.stop(graceful=True)
+        self._jobs.queue().notify_interrupted_tasks()
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
