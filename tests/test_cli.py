@@ -188,7 +188,7 @@ def test_url_understands_what_other_servers_clients_ask(
 
 def test_check_has_a_line_for_everything(environment: dict[str, str], slides: Path, tmp_path: Path) -> None:
     lines = run(environment, "check", slides).stdout.decode().splitlines()
-    assert [line.split()[0] for line in lines] == ["ok"] * 4
+    assert [line.split()[0] for line in lines] == ["ok"] * 5
     assert "5 files" in lines[1]
     lines = run(environment, "check", slides, tmp_path / "none", code=1).stdout.decode().splitlines()
     assert any(line.startswith("FAIL  store") and "none" in line for line in lines)

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple, get_type_hints
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from ptiffserve.api.imagestores import DatabaseRequest
 from ptiffserve.api.slideatlas import Entry
 from ptiffserve.api.slides import MAX_PAGE, SlideAnswer, SlidesAnswer
 from ptiffserve.api.stores import OURS, SETTINGS, StoreAnswer, StoresAnswer
+from ptiffserve.api.tasks import SyncRequest, TaskAnswer
 from ptiffserve.config import StoreRecord
 
 
@@ -21,6 +23,12 @@ class ErrorAnswer(Struct):
 
 class HealthAnswer(Struct):
     status: str
+
+
+class SubmittedAnswer(Struct):
+    """The id of the task."""
+
+    task: str
 
 
 class EntriesAnswer(Struct):
@@ -51,6 +59,39 @@ class Operation(NamedTuple):
     errors: tuple[int, ...] = (503,)
     writes: bool = False
 
+
+_V2 = "/api/v2/imagestores"
+_IMAGESTORES = (
+    Operation("GET", _V2, "The stores as SlideAtlas lists them.", "application/json"),
+    Operation("GET", f"{_V2}/{{store}}", "A store as SlideAtlas has it.", "application/json", errors=(404, 503)),
+    *(
+        Operation("POST", path, words, None, 204, errors=errors, writes=True)
+        for path, words, errors in (
+            (f"{_V2}/import", "Syncs every store that is a folder, and waits for it.", (503,)),
+            (f"{_V2}/{{store}}/import", "Syncs one, and waits for it.", (404, 410, 503)),
+            (f"{_V2}/{{store}}/sync", "The same, by its older name.", (404, 410, 503)),
+            (f"{_V2}/deliver", "Delivers new views into the inboxes of their creators' collections.", (503,)),
+            (f"{_V2}/{{store}}/deliver", "The same for one store.", (404, 410, 503)),
+        )
+    ),
+    Operation("POST", _V2, "Not offered: stores are made at /api/stores.", None, 501, errors=(), writes=True),
+    *(
+        Operation(method, f"{_V2}/{{store}}", "Not offered.", None, 501, errors=(), writes=True)
+        for method in ("PUT", "PATCH", "DELETE")
+    ),
+    Operation("GET", "/apiv1/databases", "The stores as SlideAtlas's first API lists them.", "application/json"),
+    Operation("GET", "/apiv1/databases/{store}", "One of them.", "application/json", errors=(404, 503)),
+    Operation(
+        "POST",
+        "/apiv1/databases/{store}",
+        "Syncs it, and waits for it.",
+        "application/json",
+        200,
+        DatabaseRequest,
+        errors=(400, 404, 410, 413, 503),
+        writes=True,
+    ),
+)
 
 TABLE: tuple[Operation, ...] = (
     Operation("GET", "/health", "Whether the process lives.", HealthAnswer, errors=()),
@@ -103,6 +144,18 @@ TABLE: tuple[Operation, ...] = (
         errors=(404, 409, 503),
         writes=True,
     ),
+    Operation(
+        "POST",
+        "/api/stores/{store}/sync",
+        "Has the store synced by a worker; a dry run tells what would change.",
+        SubmittedAnswer,
+        202,
+        SyncRequest,
+        errors=(400, 404, 413, 503),
+        writes=True,
+    ),
+    Operation("GET", "/api/tasks/{task}", "How far a task is, and what came of it.", TaskAnswer, errors=(404, 503)),
+    *_IMAGESTORES,
     Operation(
         "GET",
         "/apiv1/slides",

@@ -17,9 +17,9 @@ def check(folders: Folders = None, config: ConfigFile = None) -> None:
     failed = False
     for what, trial in explain.checks(said):
         try:
-            out.print(f"ok    {what}: {trial()}", markup=False, highlight=False)
+            out.print(f"ok    {what}: {trial()}", markup=False, highlight=False, soft_wrap=True)
         except (PtiffserveError, OSError, sqlite3.Error) as error:
             failed = True
-            out.print(f"FAIL  {what}: {error}", markup=False, highlight=False)
+            out.print(f"FAIL  {what}: {error}", markup=False, highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
