@@ -183,7 +183,7 @@ class Mongo:
             raise Conflict(f"there is another store with the label {store.label!r}") from None
 
     def synced(self, store: str, at: float) -> None:
-        with pymongo.timeout(LONG), answering():
+        with answering():
             again(self._databases.update_one, {"_id": ObjectId(store)}, {"$set": documents.from_last_sync(at)})
             self._changed()
 
@@ -231,7 +231,7 @@ class Mongo:
 
     def deliver(self, store: StoreRecord) -> int:
         """SlideAtlas's delivery of the store's new views; how many there were."""
-        with pymongo.timeout(LONG), answering():
+        with pymongo.timeout(WALKED), answering():
             images = self._images(store.label, self._stores())
             return deliver(self._home, images.collection, ObjectId(store.id))
 
