@@ -183,7 +183,7 @@ class Mongo:
             raise Conflict(f"there is another store with the label {store.label!r}") from None
 
     def synced(self, store: str, at: float) -> None:
-        with pymongo.timeout(INDEXED), answering():
+        with answering():
             again(self._databases.update_one, {"_id": ObjectId(store)}, {"$set": documents.from_last_sync(at)})
             self._changed()
 
