@@ -78,8 +78,9 @@ class Site(NamedTuple):
 
 
 @contextlib.contextmanager
-def supervised(file: str, group: str, folder: Path, tmp_path: Path) -> Iterator[Site]:
-    """Supervisor with one of our files and a site's configuration, paths by the environment alone."""
+def supervised(file: str, group: str, folder: Path, tmp_path: Path, state: Path | None = None) -> Iterator[Site]:
+    """Supervisor with one of our files and a site's configuration, paths by the environment alone. `state`: where there is a
+    catalogue already."""
     supervisord, supervisorctl = tool("supervisord"), tool("supervisorctl")
     program = tmp_path / "home" / "bin" / "ptiffserve"
     program.parent.mkdir(parents=True)
@@ -87,7 +88,7 @@ def supervised(file: str, group: str, folder: Path, tmp_path: Path) -> Iterator[
     program.chmod(0o755)
     config = tmp_path / "site.toml"
     config.write_text(
-        f'[catalogue]\nurl = "sqlite:///{tmp_path}/catalogue.db"\n[tasks]\nurl = "sqlite:///{tmp_path}/tasks.db"\n'
+        f'[catalogue]\nurl = "sqlite:///{state or tmp_path}/catalogue.db"\n[tasks]\nurl = "sqlite:///{tmp_path}/tasks.db"\n'
         f'[[store]]\nlabel = "slides"\nroot = "{folder}"\nschedule = "* * * * *"\n'
     )
     base = tmp_path / "supervisord.conf"
@@ -265,8 +266,7 @@ def test_a_rolling_restart_loses_no_request(site: Site) -> None:
 @pytest.mark.skipif(not SOAK, reason="another supervisor: in soak")
 def test_tiles_only_processes_come_up(folder: Path, tmp_path: Path, site: Site) -> None:
     """They list nothing by themselves: another node keeps the catalogue."""
-    with supervised("ptiffserve-tiles.conf", "ptiffserve-tiles", folder, tmp_path) as tiles:
-        shutil.copy(site.folder / "catalogue.db", tmp_path / "catalogue.db")
+    with supervised("ptiffserve-tiles.conf", "ptiffserve-tiles", folder, tmp_path, site.folder) as tiles:
         until(lambda: answers(tiles.port, TILE), 40)
         assert get(tiles.port, "/api/slides")[0] == 404
         until(lambda: len(tiles.pids()) == 2, 30)
