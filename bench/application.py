@@ -41,7 +41,9 @@ class Application:
         self.slide = index(store, path.name, FileSource(path).fingerprint(), None)
         self.catalogue.put([self.slide])
         self.lookup = Lookup(self.catalogue, [LABEL])
-        self.service = Service(OpenSlides(lambda _: path.parent, 1000, 512 << 20), 2, 256)
+        self.service = Service(
+            OpenSlides(lambda slide: FileSource(path.parent / slide.path, slide.key), 1000, 512 << 20), 2, 256
+        )
         self.offer = offer_of(config)
         self.endpoint = Endpoint(self.lookup, self.service, Open(False), self.offer, config.server, lambda slide: slide)
         self.reader = self.service.slides.open(self.slide)

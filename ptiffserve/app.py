@@ -2,9 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
+from threading import Thread
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -27,13 +29,26 @@ from ptiffserve.lane import Shortcut
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.slide import Slide
+from ptiffserve.sources.base import Source
+from ptiffserve.sources.place import source_of
 from ptiffserve.sync.watch import Watch, refresh
 from ptiffserve.sync.worker import Threads, worker_jobs
+from ptiffserve.uploads import tidy
 from ptiffserve.viewer import routes as viewer_routes
 from ptiffserve.wire import MethodNotAllowed
 
 # How the parent process hands its settings to workers that uvicorn starts anew.
 CONFIG_VARIABLE = "PTIFFSERVE_CONFIG_JSON"
+
+# Pages elsewhere may read; what they may write is asked in auth/writes.py.
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+    "allow_headers": ["*"],
+    "expose_headers": [
+        "ETag", "Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Upload-Offset",
+        "Upload-Length", "Upload-Expires", "Ptiffserve-Slide",
+    ],
+}  # fmt: skip
 
 
 def create_app(config: Config) -> Endpoint:
@@ -43,7 +58,7 @@ def create_app(config: Config) -> Endpoint:
     stores = Served(catalogue, labelled(config.store), writes=not config.server.tiles_only)
     stores.start()
     labels = config.auth.labels == "allow"
-    slides = OpenSlides(lambda label: Path(stores.root(label)), config.limits.slides_open, config.limits.memory)
+    slides = OpenSlides(sources_of(stores), config.limits.slides_open, config.limits.memory)
     service = Service(slides, config.limits.renders, config.limits.queue)
     lookup = Lookup(catalogue, stores, url_paths(stores.values()))
     lookup.renew, lookup.store = stores.renew, stores.label
@@ -70,6 +85,7 @@ def create_app(config: Config) -> Endpoint:
             watch.start()
         if threads:
             threads.start()
+            Thread(target=tidy, args=(list(stores.values()),), name="tidy", daemon=True).start()
         keeping = asyncio.create_task(shortcut.keep())
         yield {"shortcut": shortcut if public else None}
         keeping.cancel()
@@ -83,11 +99,23 @@ def create_app(config: Config) -> Endpoint:
     pages = [] if config.server.tiles_only else viewer_routes
     endpoint.rest = Starlette(
         routes=[*api.routes(config, catalogue, stores, lookup, jobs), *pages],
-        middleware=[Middleware(CORSMiddleware, allow_origins=config.server.cors, allow_methods=["GET", "HEAD"])],
+        middleware=[Middleware(CORSMiddleware, allow_origins=config.server.cors, **_CORS)],
         exception_handlers={404: _refused, 405: _refused},
         lifespan=lifespan,
     )
     return endpoint
+
+
+def sources_of(stores: Mapping[str, Store]) -> Callable[[Slide], Source]:
+    """Where the bytes of slides are, by their stores. NotFound where a store was removed meanwhile."""
+
+    def found(slide: Slide) -> Source:
+        store = stores.get(slide.store)
+        if store is None:
+            raise NotFound("no such slide")
+        return source_of(store, slide.path, slide.key)
+
+    return found
 
 
 async def _refused(request: Request, exception: Exception) -> Response:
@@ -114,7 +142,7 @@ def labelled(stores: list[Store], present: bool = True) -> list[Store]:
     found = []
     for store in stores:
         root = _root(store, present)
-        base = label = (store.label or PurePosixPath(root).name or "root").replace("/", "_")
+        base = label = (store.label or PurePosixPath(root.partition("?")[0]).name or "root").replace("/", "_")
         number = 2
         while label in taken:
             if store.label:

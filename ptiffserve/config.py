@@ -23,7 +23,8 @@ def state_folder() -> Path:
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_*` bound the pictures that clients may ask for, in pixels. `tiles_only`: nothing here writes or lists."""
+    """`max_*` bound the pictures that clients may ask for, in pixels, `max_upload` the files they send, in bytes.
+    `tiles_only`: nothing here writes or lists."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -35,6 +36,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     max_width: int = 8192
     max_height: int = 8192
     max_area: int = 1 << 24
+    max_upload: int = 64 << 30
     drain_seconds: int = 30
     tiles_only: bool = False
 
@@ -289,6 +291,7 @@ def _checked(config: Config) -> Config:
         ("server.max_width", 1, 1 << 16),
         ("server.max_height", 1, 1 << 16),
         ("server.max_area", 1, 1 << 28),
+        ("server.max_upload", 1, 1 << 50),
         ("limits.renders", 1, 1024),
         ("limits.queue", 1, 1 << 20),
         ("limits.slides_open", 1, 1 << 20),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ptiffserve.address import Document, Redirect, etag
-from ptiffserve.app import labelled, offer_of
+from ptiffserve.app import labelled, offer_of, sources_of
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.catalogue.opened import open_catalogue
 from ptiffserve.catalogue.served import here
@@ -19,8 +19,7 @@ from ptiffserve.errors import NotFound, PtiffserveError
 from ptiffserve.protocols.base import Offer
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.sync.jobs import Jobs
-from ptiffserve.sync.run import sync
-from ptiffserve.sync.scan import scan
+from ptiffserve.sync.run import SCANS, sync
 
 
 class Explained(NamedTuple):
@@ -37,7 +36,7 @@ def explain(config: Config, url: str) -> Explained:
     """Answers a URL without a server. NotFound, Malformed and slide errors as the server has them."""
     stores = {store.label: store for store in labelled(config.store)}
     catalogue = open_catalogue(config)
-    slides = OpenSlides(lambda label: Path(stores[label].root), 1, config.limits.memory)
+    slides = OpenSlides(sources_of(stores), 1, config.limits.memory)
     service = Service(slides, 1, 1)
     try:
         for store in stores.values():
@@ -73,7 +72,7 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def _store_told(store: Store) -> str:
-    found = scan(labelled([store])[0])
+    found = SCANS[store.kind](labelled([store])[0])
     return f"{len(found.files)} files, {len(found.failed)} passed over, in {shown(store.root)}"
 
 

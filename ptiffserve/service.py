@@ -5,7 +5,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
@@ -17,7 +16,7 @@ from ptiffserve.geometry import Part
 from ptiffserve.readers.base import Means, Reader
 from ptiffserve.readers.decoded import DecodedTiles
 from ptiffserve.slide import Fingerprint, Icc, Slide
-from ptiffserve.sources.file import FileSource, inside
+from ptiffserve.sources.base import Source
 
 T = TypeVar("T")
 SlideKey = tuple[str, Fingerprint, Icc]
@@ -29,14 +28,17 @@ DECODED = 64 << 20
 
 
 class OpenSlides:
-    """Open readers, least recently used first, bounded by number and bytes. Keyed by the whole fingerprint."""
+    """Open readers, least recently used first, bounded by number and bytes. Keyed by the whole fingerprint.
 
-    def __init__(self, root_of: Callable[[str], Path], number: int, nbytes: int) -> None:
-        self._root_of = root_of
+    `source_of` gives the bytes of a slide, as its store has them now.
+    """
+
+    def __init__(self, source_of: Callable[[Slide], Source], number: int, nbytes: int) -> None:
+        self._source_of = source_of
         self._number = number
         self._nbytes = nbytes
         self._held = 0
-        self._readers: OrderedDict[SlideKey, tuple[Reader, FileSource]] = OrderedDict()
+        self._readers: OrderedDict[SlideKey, tuple[Reader, Source]] = OrderedDict()
         self._lock = Lock()
         # Told of each slide that is closed, for those who hold parts of its reader.
         self.on_close: Callable[[SlideKey], None] = lambda key: None
@@ -73,14 +75,14 @@ class OpenSlides:
         if reader is not None:
             return reader
         pyramid_of(slide)
-        source = FileSource(inside(self._root_of(slide.store), slide.path), slide.key)
+        source = self._source_of(slide)
         if source.fingerprint() != slide.fingerprint:
             raise SlideChanged(slide.key, "the file is not the one in the catalogue")
         reader = readers.open_slide(source, slide.key, slide.icc)
         self._keep(self.key(slide), reader, source)
         return reader
 
-    def _keep(self, key: SlideKey, reader: Reader, source: FileSource) -> None:
+    def _keep(self, key: SlideKey, reader: Reader, source: Source) -> None:
         with self._lock:
             if key in self._readers:
                 return

@@ -32,6 +32,7 @@ from ptiffserve.readers.decoded import DecodedTiles
 from ptiffserve.sample import Sample
 from ptiffserve.service import OpenSlides, Service
 from ptiffserve.slide import Fingerprint, Slide
+from ptiffserve.sources.file import FileSource
 
 Pixels = NDArray[np.uint8]
 TALL = Sample(width=3600, height=3000, tile=256, quality=90, seed=9)
@@ -219,7 +220,9 @@ def test_another_file_of_the_same_name_has_tiles_of_its_own(tmp_path: Path, slid
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(OpenSlides(lambda label: tmp_path, 1, 1 << 20), renders=2, queue=2)
+    service = Service(
+        OpenSlides(lambda slide: FileSource(tmp_path / slide.path, slide.key), 1, 1 << 20), renders=2, queue=2
+    )
     yield service
     service.close()
 

@@ -15,6 +15,7 @@ from ptiffserve.errors import NotFound, Overloaded, SlideChanged, SlideUnreadabl
 from ptiffserve.geometry import Box, Size
 from ptiffserve.service import SLIDE_OVERHEAD, OpenSlides, Service
 from ptiffserve.slide import Slide
+from ptiffserve.sources.file import FileSource, inside
 from ptiffserve.sync.index import index
 from ptiffserve.sync.scan import look
 
@@ -36,7 +37,7 @@ def folder(tmp_path: Path, slides: Path) -> Path:
 
 @pytest.fixture
 def opened(folder: Path) -> OpenSlides:
-    return OpenSlides(lambda label: folder, 3, 1 << 30)
+    return OpenSlides(lambda slide: FileSource(inside(folder, slide.path), slide.key), 3, 1 << 30)
 
 
 @pytest.fixture
@@ -60,7 +61,9 @@ class TestOpenSlides:
         assert [opened.get(slide) is not None for slide in slides] == [True, False, True, True]
 
     def test_bounded_by_bytes(self, folder: Path) -> None:
-        opened = OpenSlides(lambda label: folder, 100, 2 * (SLIDE_OVERHEAD + 2000))
+        opened = OpenSlides(
+            lambda slide: FileSource(inside(folder, slide.path), slide.key), 100, 2 * (SLIDE_OVERHEAD + 2000)
+        )
         for n in range(5):
             opened.open(indexed(folder, f"{n}.tiff"))
         assert len(opened) == 2

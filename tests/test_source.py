@@ -30,7 +30,7 @@ FEW = {
     "isyntax": {"readers"},
     "sqlite3": {"catalogue", "cli"},
     "pymongo": {"catalogue", "sources", "uploads"},
-    "bson": {"catalogue", "sources", "uploads"},
+    "bson": {"catalogue", "sources", "uploads", "api"},
     "gridfs": {"sources", "uploads"},
     "huey": {"sync"},
     "redis": {"cache", "sync"},

@@ -2,7 +2,18 @@
 
 from starlette.routing import Route
 
-from ptiffserve.api import described, health, imagestores, slideatlas, slides, stores, tasks
+from ptiffserve.api import (
+    attachments,
+    described,
+    health,
+    imagestores,
+    sessions,
+    slideatlas,
+    slides,
+    stores,
+    tasks,
+    uploads,
+)
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.catalogue.served import Served
@@ -23,4 +34,7 @@ def routes(config: Config, catalogue: Catalogue, served: Served, lookup: Lookup,
         *stores.routes(config, catalogue, served),
         *slideatlas.routes(catalogue, served, lookup, labels),
         *imagestores.routes(imagestores.Means(jobs, catalogue, served), secret),
+        *uploads.routes(catalogue, served, config.server.max_upload, secret),
+        *attachments.routes(catalogue, served, labels, secret),
+        *sessions.routes(catalogue, served, labels, secret),
     ]

@@ -2,12 +2,12 @@
 
 import sys
 
-from ptiffserve.cli import catalogue, check, serve, slides, sync, worker
+from ptiffserve.cli import catalogue, check, ingest, serve, slides, sync, worker
 from ptiffserve.cli.base import cli, err
 from ptiffserve.errors import ConfigError, PtiffserveError
 
 # Importing a module adds its commands.
-__all__ = ["catalogue", "check", "cli", "main", "serve", "slides", "sync", "worker"]
+__all__ = ["catalogue", "check", "cli", "ingest", "main", "serve", "slides", "sync", "worker"]
 
 
 def main() -> None:

@@ -2,11 +2,12 @@
 
 from ptiffserve._ptiff import TiffError, walk
 from ptiffserve.errors import SlideUnreadable
-from ptiffserve.readers import isyntax, openslide, philips, tiled
+from ptiffserve.readers import isyntax, openslide, philips, pyramids, tiled
 from ptiffserve.readers.base import Format, Probe, Reader
 from ptiffserve.readers.colour import Converted, profile_of
 from ptiffserve.slide import Icc
 from ptiffserve.sources.base import Source
+from ptiffserve.sources.tiles import TileDocuments
 
 # What readers say of a slide: raised when they say more or something else, so that records are read again.
 READING = 2
@@ -35,6 +36,8 @@ def open_slide(source: Source, name: str, icc: Icc = "embed") -> Reader:
 
     `icc`: what is done with the slide's colour profile.
     """
+    if isinstance(source, TileDocuments):
+        return pyramids.open(source, name)
     probed = probe(source, name, icc)
     reasons = [probed.fault] if probed.fault else []
     for form in FORMATS:

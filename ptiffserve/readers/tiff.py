@@ -77,7 +77,10 @@ class TiffReader:
         if self.file:
             return grid.tile(self.file, col, row)
         offset, count = grid.locate(col, row)
-        return grid.whole(self._source.read(offset, count), col, row) if count else b""
+        try:
+            return grid.whole(self._source.read(offset, count), col, row) if count else b""
+        except OSError as error:
+            raise grid.corrupt(col, row, str(error)) from error
 
     def pixels(self, level: int, box: Box, shrink: int = 1, means: Means = ALONE) -> Raster:
         tile = self.pyramid.levels[level].tile

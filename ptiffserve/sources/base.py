@@ -21,3 +21,6 @@ class Source(Protocol):
         """As `read`, but None where it would have to wait."""
 
     def fingerprint(self) -> Fingerprint: ...
+
+    def removed(self) -> bool:
+        """Whether it keeps something of what was removed: it should be closed."""

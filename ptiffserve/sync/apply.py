@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -12,7 +11,8 @@ from ptiffserve.config import Store
 from ptiffserve.errors import NotFound, SlideChanged, SlideError
 from ptiffserve.readers import READING
 from ptiffserve.slide import Alias, Fingerprint, Mark, Slide, State
-from ptiffserve.sources.file import FileSource, inside
+from ptiffserve.sources.base import Source
+from ptiffserve.sources.place import source_of
 from ptiffserve.sync.content import same
 from ptiffserve.sync.diff import Diff, Move, Rules, diff
 from ptiffserve.sync.index import Opened, alike, blank, index, read, unread
@@ -204,9 +204,9 @@ class _Work:
         self._records.put(msgspec.structs.replace(twin, also=also))
         return True
 
-    def _same(self, source: FileSource, twin: Slide) -> bool:
+    def _same(self, source: Source, twin: Slide) -> bool:
         try:
-            other = FileSource(inside(Path(self._store.root), twin.path), twin.key)
+            other = source_of(self._store, twin.path, twin.key)
             return other.fingerprint() == twin.fingerprint and same(source, other)
         except (NotFound, OSError, SlideError):
             return False

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from pathlib import Path
 
 import msgspec
 
@@ -10,7 +9,8 @@ from ptiffserve.config import Store
 from ptiffserve.errors import NotFound, SlideChanged, SlideError
 from ptiffserve.readers import READING, open_slide
 from ptiffserve.slide import Fingerprint, Slide
-from ptiffserve.sources.file import FileSource, inside
+from ptiffserve.sources.place import source_of
+from ptiffserve.sources.tiles import TileDocuments
 from ptiffserve.sync.content import name_of
 
 # Formats whose slide is in a folder beside the file: equal files are not equal slides.
@@ -22,10 +22,11 @@ class Opened:
 
     def __init__(self, store: Store, path: str, fingerprint: Fingerprint) -> None:
         """SlideChanged where it is another by now; NotFound, OSError, SlideUnreadable where it cannot be read."""
-        self.source = FileSource(inside(Path(store.root), path), f"{store.label}/{path}")
+        self.source = source_of(store, path, f"{store.label}/{path}")
         if self.source.fingerprint() != fingerprint:
             raise SlideChanged(f"{store.label}/{path}", "the file changed after it was looked at")
-        self.digest = "" if path.lower().endswith(BESIDE) else name_of(self.source)
+        nameless = path.lower().endswith(BESIDE) or isinstance(self.source, TileDocuments)
+        self.digest = "" if nameless else name_of(self.source)
 
 
 def index(store: Store, path: str, fingerprint: Fingerprint, before: Slide | None) -> Slide | None:

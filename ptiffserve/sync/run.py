@@ -12,12 +12,13 @@ from ptiffserve.sync.apply import apply, quiet
 from ptiffserve.sync.lock import Busy, alone
 from ptiffserve.sync.result import Failure, Result
 from ptiffserve.sync.scan import Found, RootMissing, scan
+from ptiffserve.sync.scan_gridfs import scan_gridfs
 from ptiffserve.sync.settle import Growing, held_still
 
 __all__ = ["SCANS", "Busy", "Failure", "Result", "sync"]
 
 # How the files of a store are found, by its kind.
-SCANS: dict[Kind, Callable[[Store], Found]] = {"folder": scan}
+SCANS: dict[Kind, Callable[[Store], Found]] = {"folder": scan, "mongodb": scan_gridfs}
 
 # How old `last_sync` may be where a server looks all the time: each write empties every server's tables of names.
 NOTED_SECONDS = 60.0

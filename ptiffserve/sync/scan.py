@@ -29,7 +29,7 @@ class RootMissing(OSError):
 def scan(store: Store) -> Found:
     """Walks the store. RootMissing where its root cannot be listed."""
     root = os.path.realpath(store.root)
-    walk = _Walk(root, _wanted(tuple(store.include), tuple(store.exclude)))
+    walk = _Walk(root, wanted(tuple(store.include), tuple(store.exclude)))
     try:
         entries = _entries(root)
     except OSError as error:
@@ -117,7 +117,7 @@ def _sayable(path: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _wanted(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str, str], bool]:
+def wanted(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str, str], bool]:
     """Whether a file of a name, below a prefix, is one of the store's. Endings are looked up, other patterns are one
     expression: this is asked of each file at each look."""
     endings = frozenset(pattern[2:] for pattern in include if _ENDING.fullmatch(pattern))

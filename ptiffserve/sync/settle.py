@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 
 from ptiffserve.config import Store
 from ptiffserve.slide import Fingerprint
-from ptiffserve.sync.scan import look
+from ptiffserve.sync.scan_gridfs import look_in
 
 # A file is taken once its size and mtime held still for this long, between two looks or by its own mtime.
 SETTLE_SECONDS = 1.0
@@ -29,7 +28,7 @@ def held_still(store: Store) -> Growing:
         if young:
             newest = max(fingerprint.mtime_ns for fingerprint in young.values()) / 1e9
             time.sleep(min(SETTLE_SECONDS, max(0.0, SETTLE_SECONDS - (now - newest))))
-        return {path for path, fingerprint in young.items() if look(Path(store.root), path) != fingerprint}
+        return {path for path, fingerprint in young.items() if look_in(store, path) != fingerprint}
 
     return growing
 

@@ -14,7 +14,7 @@ from ptiffserve.errors import Unavailable
 from ptiffserve.slide import Slide
 from ptiffserve.sync.index import index
 from ptiffserve.sync.run import Busy, sync
-from ptiffserve.sync.scan import look
+from ptiffserve.sync.scan_gridfs import look_in
 from ptiffserve.sync.settle import Settling, fresh
 from ptiffserve.sync.stir import Folders
 
@@ -146,7 +146,7 @@ def refresh(stores: Mapping[str, Store], catalogue: Catalogue, slide: Slide) -> 
     store = stores.get(slide.store)
     if store is None:
         return None
-    fingerprint = look(Path(store.root), slide.path)
+    fingerprint = look_in(store, slide.path)
     if fingerprint is None:
         return None
     if fingerprint == slide.fingerprint:
