@@ -41,7 +41,7 @@ from ptiffserve.slide import Mark, Slide, State
 
 # Seconds in which a server must be found, and must answer a question.
 SELECT, ASKED = 0.5, 0.8
-# In which it lists so many records, or makes an index of all, on nobody's time.
+# In which it lists so many records, or goes through all of them, on nobody's time.
 WALKED, INDEXED = 5.0, 600.0
 T = TypeVar("T")
 
@@ -185,7 +185,7 @@ class Mongo:
             raise Conflict(f"there is another store with the label {store.label!r}") from None
 
     def synced(self, store: str, at: float) -> None:
-        with pymongo.timeout(INDEXED), answering():
+        with answering():
             again(self._databases.update_one, {"_id": ObjectId(store)}, {"$set": documents.from_last_sync(at)})
             self._changed()
 
@@ -240,8 +240,8 @@ class Mongo:
 
     def deliver(self, store: StoreRecord) -> int:
         """SlideAtlas's delivery of the store's new views; how many there were."""
-        with pymongo.timeout(WALKED), answering():
-            images = self._images(store.label, self._stores())
+        with pymongo.timeout(INDEXED), answering():
+            images = self._images(store.label, self._stores(self._patience()))
             return deliver(self._home, images.collection, ObjectId(store.id))
 
     def _images(self, label: str, stores: Mapping[str, Images]) -> Images:
