@@ -29,20 +29,24 @@ STATES: tuple[State, ...] = ("ready", "unreadable", "missing")
 LEFT_OUT = {"thumb": 0, "bookmarks": 0, "startup_view": 0}
 # What a sync compares; an id is there unasked.
 MARKED = dict.fromkeys(Mark.__struct_fields__, 1)
-AT_ONCE = 500
+# Documents of one answer, and of one list of writes.
+LISTED, AT_ONCE = 5000, 500
 # Seconds that so many records, or all that are forgotten, may take.
-WRITTEN = 5.0
+WRITTEN = 10.0
 _told: set[str] = set()
 
 
 class Images:
-    """`foreign` is the store where SlideAtlas wrote its images: those without a path are listed as not synced yet."""
+    """`foreign` is the store where SlideAtlas wrote its images: those without a path are listed as not synced yet.
+
+    Text from outside stands in filters as it is: text cannot be an operator, and `speakable` lets nothing else in.
+    """
 
     def __init__(self, label: str, collection: Documents, foreign: StoreRecord | None = None) -> None:
         self.label = label
         self.collection = collection
         self._foreign = foreign
-        self._ours: Document = {"store": {"$in": [label, None]} if foreign else {"$eq": label}}
+        self._ours: Document = {"store": {"$in": [label, None]} if foreign else label}
 
     def slide(self, document: Document) -> Slide | None:
         """None, told once, where the document is damaged."""
@@ -55,10 +59,13 @@ class Images:
             return None
 
     def by_path(self, path: str) -> Slide | None:
-        found = self.collection.find_one({**self._ours, "path": {"$eq": path}}, LEFT_OUT)
-        if found is not None:
-            return self.slide(found)
+        for found in self.collection.find({"path": path}, LEFT_OUT):
+            if self._owns(found):
+                return self.slide(found)
         return next((slide for slide in self._unsynced(path) if slide.path == path), None)
+
+    def _owns(self, document: Document) -> bool:
+        return document.get("store", None if self._foreign else "") in (self.label, None)
 
     def mark(self, document: Document) -> Mark | None:
         """Of a document with the fields of MARKED at least."""
@@ -74,21 +81,31 @@ class Images:
     def each(self, after: str, fields: Mapping[str, int]) -> list[Document]:
         """The next documents with a path, in the order of paths."""
         found = self.collection.find({**self._ours, "path": {"$gt": after}}, fields)
-        return list(found.sort("path", 1).limit(AT_ONCE))
+        return list(found.sort("path", 1).limit(LISTED))
 
     def listed(self, query: Query, after: str) -> Iterator[Slide]:
         """In the order of paths. What is damaged is passed over, and others take its place."""
-        where: Document = {**self._ours, "path": {"$gt": after}}
+        where: Document = {}
         if query.text:
-            where["path"] |= {"$regex": re.escape(query.text), "$options": "i"}
+            where["path"] = {"$regex": re.escape(query.text), "$options": "i"}
         for key, said in (("state", query.state), ("barcode", query.barcode)):
             if said:
-                where[key] = {"$eq": said}
-        cursor = self.collection.find(where, LEFT_OUT).sort("path", 1).batch_size(query.limit + 2)
-        synced = (slide for document in cursor if (slide := self.slide(document)) is not None)
+                where[key] = said
+        documents_ = self._pages(where, after, query.limit + 1)
+        synced = (slide for document in documents_ if (slide := self.slide(document)) is not None)
         fresh = [slide for slide in self.unsynced() if slide.path > after and _meets(slide, query)]
         paths = groupby(merge(synced, fresh, key=_path), key=_path)
         return (next(same) for _, same in paths)
+
+    def _pages(self, where: Document, after: str, size: int) -> Iterator[Document]:
+        """So many at a time, for as long as somebody takes them."""
+        while True:
+            beyond = {"path": {"$gt": after} | where.get("path", {})}
+            found = list(self.collection.find(self._ours | where | beyond, LEFT_OUT).sort("path", 1).limit(size))
+            yield from found
+            if len(found) < size:
+                return
+            after = found[-1]["path"]
 
     def unsynced(self) -> list[Slide]:
         """In the order of paths; of two by one path, the one that came last."""
@@ -105,13 +122,13 @@ class Images:
         if path:
             last = path.rpartition("/")[2]
             by_id = [{"_id": ObjectId(last)}] if ID.fullmatch(last) else []
-            where["$or"] = [{"filename": {"$eq": last}}, {"sha512": {"$eq": last}}, *by_id]
+            where["$or"] = [{"filename": last}, {"sha512": last}, *by_id]
         cursor = self.collection.find(where, LEFT_OUT).sort("uploaded_at", 1)
         return {slide.path: document for document in cursor if (slide := self.slide(document))}
 
     def counts(self) -> dict[State, int]:
         where = {**self._ours, "path": {"$gt": ""}}
-        found = {state: self.collection.count_documents({**where, "state": {"$eq": state}}) for state in STATES}
+        found = {state: self.collection.count_documents({**where, "state": state}) for state in STATES}
         found["unreadable"] += len(self.unsynced())
         return {state: number for state, number in found.items() if number}
 
@@ -121,9 +138,10 @@ class Images:
         ids = {ObjectId(slide.id) for slide in slides}
         paths = {slide.path: ObjectId(slide.id) for slide in slides}
         writes: list[pymongo.DeleteOne | pymongo.UpdateOne] = []
-        for taken in self.collection.find({"store": self.label, "path": {"$in": list(paths)}}, {"path": 1}):
+        # Asked by the path alone, which is an index of its own: few stores have the same.
+        for taken in self.collection.find({"path": {"$in": list(paths)}}, {"path": 1, "store": 1}):
             which, path = {"_id": taken["_id"]}, taken["path"]
-            if paths[path] == taken["_id"]:
+            if paths[path] == taken["_id"] or not self._owns(taken):
                 continue
             aside = pymongo.UpdateOne(which, {"$set": {"path": f"{path}\0{taken['_id']}"}})
             writes.append(aside if taken["_id"] in ids else pymongo.DeleteOne(which))

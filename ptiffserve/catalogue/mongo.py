@@ -27,6 +27,7 @@ from ptiffserve.catalogue.images import (
     ID,
     LEFT_OUT,
     MARKED,
+    WRITTEN,
     Documents,
     Images,
     again,
@@ -40,7 +41,7 @@ from ptiffserve.slide import Mark, Slide, State
 
 # Seconds in which a server must be found, and must answer a question.
 SELECT, ASKED = 0.5, 0.8
-# In which it lists so many records, or makes an index of all, on nobody's time.
+# In which it lists so many records, or goes through all of them, on nobody's time.
 WALKED, INDEXED = 5.0, 600.0
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ class Mongo:
 
     def _by_id(self, name: str, stores: Mapping[str, Images]) -> Slide | None:
         for images in [*stores.values(), self._images("", stores)]:
-            found = images.collection.find_one({"_id": {"$eq": ObjectId(name)}}, LEFT_OUT)
+            found = images.collection.find_one({"_id": ObjectId(name)}, LEFT_OUT)
             if found is not None:
                 said = found.get("store")
                 return (stores.get(said, images) if isinstance(said, str) else images).slide(found)
@@ -98,7 +99,7 @@ class Mongo:
         for slide in slides:
             batches.setdefault(slide.store, []).append(slide)
         with answering():
-            stores = self._stores()
+            stores = self._stores(self._patience())
             for label, batch in batches.items():
                 images = self._images(label, stores)
                 self._index(images.collection)
@@ -111,7 +112,7 @@ class Mongo:
     def forget(self, ids: Iterable[str]) -> None:
         which = {"_id": {"$in": [ObjectId(each) for each in ids if ID.fullmatch(each)]}}
         with answering():
-            found = [images.collection for images in self._stores().values()]
+            found = [images.collection for images in self._stores(self._patience()).values()]
             for collection in {each.full_name: each for each in [self._home.images, *found]}.values():
                 again(collection.delete_many, which)
             self._changed()
@@ -126,7 +127,7 @@ class Mongo:
 
     def _walk(self, store: str, fields: Mapping[str, int], kind: Callable[[Images, Document], T | None]) -> Iterator[T]:
         with pymongo.timeout(WALKED), answering():
-            images = self._images(store, self._stores())
+            images = self._images(store, self._stores(self._patience()))
             unsynced = images.unsynced_documents()
         after, known = "", set()
         while True:
@@ -175,7 +176,8 @@ class Mongo:
         try:
             with answering():
                 if "databases" not in self._indexed:
-                    self._databases.create_index("label", unique=True)
+                    with pymongo.timeout(self._patience()):
+                        self._databases.create_index("label", unique=True)
                     self._indexed.add("databases")
                 again(self._databases.update_one, {"_id": ObjectId(store.id)}, said, True)
                 self._changed()
@@ -190,8 +192,9 @@ class Mongo:
     def forget_store(self, label: str) -> None:
         """The images that SlideAtlas wrote and no sync has seen stay."""
         with answering():
-            self._images(label, self._stores()).forget()
-            ids = [ObjectId(store.id) for store in self.stores() if store.label == label]
+            self._images(label, self._stores(self._patience())).forget()
+            with pymongo.timeout(WRITTEN):
+                ids = [ObjectId(store.id) for store in self.stores() if store.label == label]
             again(self._databases.delete_many, {"_id": {"$in": ids}})
             self._changed()
 
@@ -211,17 +214,23 @@ class Mongo:
     def _index(self, images: Documents) -> None:
         """Before the first write, so that reading changes nothing of a database that is SlideAtlas's."""
         if images.full_name not in self._indexed:
-            ours = {"path": {"$type": "string"}}
+            ours = {"path": {"$gt": ""}}
             with pymongo.timeout(INDEXED):
                 images.create_index([("store", 1), ("path", 1)], unique=True, partialFilterExpression=ours)
                 images.create_index([("store", 1), ("state", 1)])
                 images.create_index("path")
             self._indexed.add(images.full_name)
 
-    def _stores(self) -> dict[str, Images]:
+    def _patience(self) -> float:
+        """Seconds for what comes before a write: a server that is known to be away is not waited for, a busy one is."""
+        return WRITTEN if self._client.topology_description.has_writable_server() else ASKED
+
+    def _stores(self, patience: float = ASKED) -> dict[str, Images]:
         """Where the images of each store are, by its label."""
         found = {}
-        for document in self._databases.find({}):
+        with pymongo.timeout(patience):
+            said = list(self._databases.find({}))
+        for document in said:
             record, name = _record(document), document.get("dbname")
             if record is not None:
                 database = self._client[name] if isinstance(name, str) and name else self._home
@@ -231,8 +240,8 @@ class Mongo:
 
     def deliver(self, store: StoreRecord) -> int:
         """SlideAtlas's delivery of the store's new views; how many there were."""
-        with pymongo.timeout(WALKED), answering():
-            images = self._images(store.label, self._stores())
+        with pymongo.timeout(INDEXED), answering():
+            images = self._images(store.label, self._stores(self._patience()))
             return deliver(self._home, images.collection, ObjectId(store.id))
 
     def _images(self, label: str, stores: Mapping[str, Images]) -> Images:
