@@ -452,14 +452,19 @@ def test_a_worker_killed_at_any_point_leaves_nothing_undone(number: int, tmp_pat
     environ = environment(config, tmp_path)
     command = [sys.executable, "-m", "ptiffserve", "worker"]
     asked = Jobs(config).submit("slides")
-    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as first:
-        until(lambda: asked.task().state != "pending")
+    first = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: asked.task().state != "pending", 40)
         time.sleep(random.uniform(0, 0.5))
+    finally:
         first.kill()
-    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as second:
-        asked.get(blocking=True, timeout=30)
-        second.send_signal(signal.SIGINT)
-        second.wait(15)  # it may not have been up yet, where the first had done it all
+        first.wait()
+    second = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+    try:
+        asked.get(blocking=True, timeout=90)
+    finally:
+        second.kill()
+        second.wait()
     catalogue = opened(config)
     assert {slide.path: slide.state for slide in catalogue.each("slides")} == {
         path.name: "unreadable" if path.name == "bad.tiff" else "ready" for path in root.iterdir()

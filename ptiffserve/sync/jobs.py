@@ -231,10 +231,10 @@ class Jobs:
         return task.store == store and alive(task, self._settings.lease)
 
     def round(self, queue: str) -> None:
-        """What a worker does each minute and at its start: what is due is asked for, what was lost is enqueued again."""
+        """What a worker does each minute and at its start: what was lost is enqueued again, what is due is asked for."""
+        self.recover(queue)
         for store, name in due(self.stores(), time.time()):
             self.submit(store, queue, name=name)
-        self.recover(queue)
 
     def recover(self, queue: str) -> list[str]:
         """Enqueues the tasks whose worker or message is gone; gives their names."""
