@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pymongo
 import pytest
+from hypothesis import settings
 from mongo_server import Elsewhere, MongoServer
 from served import SAMPLES, Serve, drawn, settle
 from starlette.testclient import TestClient
@@ -16,6 +17,10 @@ from ptiffserve.app import create_app
 from ptiffserve.config import Auth, Catalogue, Config, Limits, Store
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+# How long one example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
