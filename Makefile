@@ -9,6 +9,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
+# A file's tests stay together, and files are spread over the processors.
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile -p no:benchmark
 PIP := $(BIN)/pip --disable-pip-version-check
 
 # npm knows its own certificates only; this adds the machine's, which a company's proxy needs.
@@ -58,11 +60,11 @@ test: build $(VENV)/.test
 	@echo "== on a build with AddressSanitizer and UndefinedBehaviorSanitizer"
 	@tests/run_debug.sh
 	@echo "== on the build that is served"
-	@$(BIN)/python -m pytest -q $(TESTS)
+	@$(PYTEST) $(TESTS)
 
 soak: build $(VENV)/.test
 	@tests/run_debug.sh whole
-	@PTIFFSERVE_SOAK=1 $(BIN)/python -m pytest -q $(TESTS)
+	@PTIFFSERVE_SOAK=1 $(PYTEST) $(TESTS)
 
 bench: build $(VENV)/.test
 	@PYTHON=$(PYTHON) deploy/system-packages.sh bench

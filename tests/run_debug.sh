@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs tests on a build of the extension modules with bounds checks, AddressSanitizer and UndefinedBehaviorSanitizer.
 #
-#   tests/run_debug.sh                   what drives the compiled parts, and the server on them: under three minutes
+#   tests/run_debug.sh                   what drives the compiled parts, and the server on them: some minutes
 #   tests/run_debug.sh whole             all tests but those of the browser and of the source text
 #   tests/run_debug.sh tests/X.py -k Y   any others, arguments as for pytest
 #
@@ -41,7 +41,7 @@ export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:allocator_may_return_null=1
 export UBSAN_OPTIONS="print_stacktrace=1:abort_on_error=1:log_path=$base/report"
 status=0
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so.6)" \
-    "$python" -m pytest -q "$@" || status=$?
+    "$python" -m pytest -q -n auto --dist loadfile -p no:benchmark "$@" || status=$?
 
 for report in "$base"/report*; do
     [ -e "$report" ] || continue
