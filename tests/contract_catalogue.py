@@ -43,6 +43,23 @@ class CatalogueContract:
             assert catalogue.get(name) is None
         assert list(catalogue.each("none")) == []
 
+    def test_other_names(self, catalogue: Catalogue) -> None:
+        alias = Alias("deep/copy.tiff", Fingerprint(1, 2, 3, 4))
+        slide = record(1, also=(alias, Alias("b.tiff", alias.fingerprint)))
+        catalogue.put([slide, record(2)])
+        assert catalogue.get("A/deep/copy.tiff") == catalogue.get("A/b.tiff") == slide
+        assert catalogue.get("B/b.tiff") is None
+        assert catalogue.get("A/copy.tiff") is None
+        fewer = msgspec.structs.replace(slide, also=(alias,))
+        catalogue.put([fewer])
+        assert catalogue.get("A/b.tiff") is None
+        assert catalogue.get("A/deep/copy.tiff") == fewer
+        own = record(3, path="deep/copy.tiff")
+        catalogue.put([own])
+        assert catalogue.get("A/deep/copy.tiff") == own
+        catalogue.forget([slide.id, own.id])
+        assert catalogue.get("A/deep/copy.tiff") is None
+
     def test_put_replaces_by_id(self, catalogue: Catalogue) -> None:
         catalogue.put([record(1), record(2)])
         moved = record(1, path="elsewhere.tiff", state="missing")

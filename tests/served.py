@@ -1,5 +1,7 @@
 """What tests that are served need by name: the sample slides, how they are drawn, how to wait for them."""
 
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +34,20 @@ def settle(client: TestClient, number: int, seconds: float = 20) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"{number} slides were not listed within {seconds} s")
+
+
+def told_apart(path: Path) -> None:
+    """Gives a file bytes of its own, behind all that is read: the same bytes twice in a store are one slide."""
+    before = path.stat()
+    with path.open("ab") as file:
+        file.write(path.name.encode())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def copied(source: Path, path: Path) -> None:
+    """Another slide that looks the same and is as old."""
+    shutil.copy2(source, path)
+    told_apart(path)
 
 
 def drawn(sample: Sample) -> Path:

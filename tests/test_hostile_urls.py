@@ -142,14 +142,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hostile(serve: Serve, folder: Path) -> TestClient:
     client = serve(folder)
-    settle(client, 3)
+    settle(client, 2)
     return client
 
 
 @pytest.fixture(scope="module")
 def real(hostile: TestClient, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     # Only what can be listed is waited for: the links that lead out are not slides.
-    with running(folder, tmp_path_factory.mktemp("real"), slides=3) as server:
+    with running(folder, tmp_path_factory.mktemp("real"), slides=2) as server:
         yield server
 
 
@@ -229,7 +229,7 @@ def test_names_raw_to_a_real_server(real: RealServer) -> None:
 
 def test_links_that_lead_out_are_not_served(hostile: TestClient) -> None:
     listed = {slide["path"] for slide in hostile.get("/api/slides?limit=1000").json()["slides"]}
-    assert listed == {"grid.tif", "inner.tif", "caf\u00e9.tif"}
+    assert listed == {"grid.tif", "caf\u00e9.tif"}  # inner.tif is another name of the first
     assert hostile.get("/tiles/h/inner.tif/0/0/0.jpg").status_code == 200
 
 
@@ -237,10 +237,10 @@ def test_a_link_that_is_turned_outwards_later_is_not_served(serve: Serve, folder
     """The catalogue knows the name, but the file behind it is now outside: that is no picture, whatever the answer."""
     root = tmp_path / "turned"
     root.mkdir()
-    write(Tiny(300, 200, 128), root / "a.tif")
-    (root / "b.tif").symlink_to(root / "a.tif")
+    write(Tiny(300, 200, 128), root / ".a.tif")
+    (root / "b.tif").symlink_to(root / ".a.tif")
     client = serve(root)
-    settle(client, 2)
+    settle(client, 1)
     assert client.get("/api/slides/turned/b.tif").json()["width"] == 300
     (root / "b.tif").unlink()
     (root / "b.tif").symlink_to(folder.parent / "secret.tif")

@@ -4,13 +4,12 @@ import io
 import os
 import random
 import re
-import shutil
 from fractions import Fraction
 
 import pytest
 import pyvips
 from PIL import Image
-from served import Serve, settle
+from served import Serve, copied, settle
 from starlette.testclient import TestClient
 from tiny_tiff import Tiny, write
 
@@ -29,7 +28,7 @@ def client(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> TestClient
     folder = tmp_path_factory.mktemp("iiif") / "p"
     folder.mkdir()
     write(Tiny(640, 560, 128), folder / "X.tif")
-    shutil.copy(folder / "X.tif", folder / "wrong.svs")
+    copied(folder / "X.tif", folder / "wrong.svs")
     client = serve(folder)
     settle(client, 2)
     return client

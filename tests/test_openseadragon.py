@@ -16,7 +16,7 @@ import pytest
 from direct import Answer, ask_all
 from osd import Asked, tiles_of
 from PIL import Image
-from served import Serve, settle
+from served import Serve, settle, told_apart
 from starlette.testclient import TestClient
 from tiny_tiff import FLAT, Tiny, jpeg_size, triangle, wave, write
 
@@ -81,6 +81,7 @@ def odd(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> tuple[TestCli
     named = {f"{number}.tiff": slide for number, slide in enumerate(slides)}
     for name, slide in named.items():
         write(slide, folder / name)
+        told_apart(folder / name)
     client = serve(folder)
     settle(client, len(named), 60)
     return client, named

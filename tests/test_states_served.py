@@ -61,6 +61,8 @@ class World:
         (place / "made").mkdir()
         self._config = place / "ptiffserve.toml"
         self._config.write_text(f'[catalogue]\nurl = "{catalogue}"\n[[store]]\nlabel = "S"\nroot = "{self.root}"\n')
+        # A store that became empty would be taken for one whose disk is away.
+        (self.root / "anchor.tiff").write_bytes(self.content(0))
         self.numbers = count(1, 3)
         self.start()
 

@@ -372,7 +372,7 @@ class TestWhoseStore:
         assert catalogue.stores() == [away]
         assert by_path(catalogue) == {}
         assert run(Store(root="", label="S"), catalogue).broken
-        assert "mongodb" in run(Store(root="mongodb://h/d", label="S"), catalogue).broken
+        assert "kind object" in run(Store(root="s3://bucket", label="S"), catalogue).broken
 
     def test_last_sync_is_noted_and_nothing_else(self, root: Path, tmp_path: Path, catalogue: Embedded) -> None:
         record = StoreRecord(root=str(root), label="S", id="a" * 24, host_name=platform.node())

@@ -29,7 +29,7 @@ class Catalogue(Protocol):
     """Safe to use from many threads and processes at once. Unavailable from any of these where its server does not answer."""
 
     def get(self, name: str) -> Slide | None:
-        """By 24-hex id or by key."""
+        """By 24-hex id or by key; a key with another of the slide's names (`Slide.also`) is as good."""
 
     def put(self, slides: Iterable[Slide]) -> None:
         """Adds or replaces records by id, all or none; durable when it returns."""

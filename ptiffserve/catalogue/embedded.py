@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
@@ -26,10 +26,13 @@ CREATE TABLE IF NOT EXISTS slides (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS slides_by_state ON slides (store, state);
 CREATE TABLE IF NOT EXISTS marks (id TEXT PRIMARY KEY, store TEXT NOT NULL, mark BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS names (store TEXT, path TEXT, id TEXT NOT NULL, PRIMARY KEY (store, path)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS names_by_id ON names (id);
 CREATE TABLE IF NOT EXISTS stores (id TEXT PRIMARY KEY, label TEXT NOT NULL UNIQUE, record BLOB NOT NULL) WITHOUT ROWID;
 """
 # A record whose name another takes goes, and its mark with it.
 _DISPLACE = "DELETE FROM marks WHERE id = (SELECT id FROM slides WHERE store = ? AND path = ? AND id <> ?)"
+_BY_OTHER_NAME = "SELECT record FROM names JOIN slides USING (id) WHERE names.store = ? AND names.path = ?"
 # In one statement, so that it falls between the writes of others.
 _SYNCED = "UPDATE stores SET record = CAST(json_set(CAST(record AS TEXT), '$.last_sync', ?) AS BLOB) WHERE id = ?"
 _MARKS = msgspec.msgpack.Decoder(Mark)
@@ -37,14 +40,15 @@ _ID = re.compile(r"[0-9a-f]{24}")
 
 
 # Raised when tables are filled from others: the number stands in the file (PRAGMA user_version).
-_EDITION = 1
+_EDITION = 2
 
 
 class Embedded:
     """One connection to write, one to read: PRAGMA data_version tells a connection of every other one's commits. A walk
     over all records has one of its own, and sees one state of the file.
 
-    `marks` repeats what a sync compares: out of the whole records it would have to read twenty times as much.
+    `marks` repeats what a sync compares: out of the whole records it would have to read twenty times as much. `names` are
+    slides' other names.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,6 +72,7 @@ class Embedded:
                 return found[0]
         store, _, path = name.partition("/")
         found = self._fetch("SELECT record FROM slides WHERE store = ? AND path = ?", (store, path))
+        found = found or self._fetch(_BY_OTHER_NAME, (store, path))
         return found[0] if found else None
 
     def put(self, slides: Iterable[Slide]) -> None:
@@ -83,6 +88,7 @@ class Embedded:
         with self._lock, self._writer:
             self._writer.executemany("DELETE FROM slides WHERE id = ?", gone)
             self._writer.executemany("DELETE FROM marks WHERE id = ?", gone)
+            self._writer.executemany("DELETE FROM names WHERE id = ?", gone)
 
     def each(self, store: str) -> Iterator[Slide]:
         for record in self._walk("SELECT record FROM slides WHERE store = ? ORDER BY path", store):
@@ -129,6 +135,7 @@ class Embedded:
         with self._lock, self._writer:
             self._writer.execute("DELETE FROM slides WHERE store = ?", (label,))
             self._writer.execute("DELETE FROM marks WHERE store = ?", (label,))
+            self._writer.execute("DELETE FROM names WHERE store = ?", (label,))
             self._writer.execute("DELETE FROM stores WHERE label = ?", (label,))
 
     def generation(self) -> int:
@@ -145,12 +152,15 @@ class Embedded:
             for (found,) in connection.execute(sql, (store,)):
                 yield found
 
-    def _mark(self, slides: Iterable[Slide]) -> None:
+    def _mark(self, slides: Sequence[Slide]) -> None:
         rows = [(slide.id, slide.store, msgspec.msgpack.encode(mark(slide))) for slide in slides]
         self._writer.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", rows)
+        self._writer.executemany("DELETE FROM names WHERE id = ?", [(slide.id,) for slide in slides])
+        names = [(slide.store, alias.path, slide.id) for slide in slides for alias in slide.also]
+        self._writer.executemany("INSERT OR REPLACE INTO names VALUES (?, ?, ?)", names)
 
     def _fill(self) -> None:
-        """Marks of records that were written before there were any."""
+        """Marks and names of records that were written before there were any."""
         if self._writer.execute("PRAGMA user_version").fetchone()[0] >= _EDITION:
             return
         with self._writer:

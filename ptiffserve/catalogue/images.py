@@ -59,9 +59,10 @@ class Images:
             return None
 
     def by_path(self, path: str) -> Slide | None:
-        for found in self.collection.find({"path": path}, LEFT_OUT):
-            if self._owns(found):
-                return self.slide(found)
+        for named in ("path", "also.path"):
+            for found in self.collection.find({named: path}, LEFT_OUT):
+                if self._owns(found):
+                    return self.slide(found)
         return next((slide for slide in self._unsynced(path) if slide.path == path), None)
 
     def _owns(self, document: Document) -> bool:

@@ -219,6 +219,7 @@ class Mongo:
                 images.create_index([("store", 1), ("path", 1)], unique=True, partialFilterExpression=ours)
                 images.create_index([("store", 1), ("state", 1)])
                 images.create_index("path")
+                images.create_index("also.path")
             self._indexed.add(images.full_name)
 
     def _patience(self) -> float:

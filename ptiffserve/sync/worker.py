@@ -17,6 +17,7 @@ from ptiffserve.errors import NotFound, WrongKind
 from ptiffserve.sync.jobs import Elsewhere, Jobs, Outcome, Progress, Work
 from ptiffserve.sync.run import SCANS, sync
 from ptiffserve.sync.tasks import Task
+from ptiffserve.uploads import tidy
 
 log = logging.getLogger("ptiffserve.jobs")
 
@@ -32,7 +33,7 @@ def worker_jobs(config: Config, catalogue: Catalogue) -> Jobs:
     """Jobs that can run what is asked of them."""
     jobs = Jobs(config, work(catalogue))
     jobs.stores = lambda: [store for store in catalogue.stores() if here(store)]
-    # A room with something to clean each hour adds it here: jobs.janitors.append(lambda: tidy(jobs.stores()))
+    jobs.janitors.append(lambda: tidy(jobs.stores()))
     return jobs
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from browsing import BARCODE, HOSTILE, JUNK, SMALL, TISSUE, Heard, Site
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from served import copied
 
 from ptiffserve.sample import Sample, write
 
@@ -50,7 +51,7 @@ def site(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     (folder / "folder").mkdir()
     shutil.copy2(samples / "a.tiff", folder / TISSUE)
     shutil.copy2(samples / "b.tiff", folder / SMALL)
-    shutil.copy2(samples / "b.tiff", folder / HOSTILE)
+    copied(samples / "b.tiff", folder / HOSTILE)
     (folder / JUNK).write_bytes(b"this is no slide\n" * 64)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -4,7 +4,6 @@ import io
 import json
 import math
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from browsing import BARCODE, HOSTILE, JUNK, SMALL, TISSUE, Heard, Site
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
+from served import copied
 
 OpenPage = Callable[..., tuple[Page, Heard]]
 Pixels = NDArray[np.float64]
@@ -167,7 +167,7 @@ def test_gallery_follows_the_folder(site: Site, samples: Path, open_page: OpenPa
     page.goto(site.url)
     expect(page.locator(".card", has_text=TISSUE)).to_be_visible()
     added = site.folder / "added later.tiff"
-    shutil.copy2(samples / "b.tiff", added)
+    copied(samples / "b.tiff", added)
     try:
         expect(page.locator(".card", has_text=added.name)).to_be_visible()
     finally:
@@ -518,12 +518,12 @@ def test_failed_tiles_are_said_and_asked_again(site: Site, spot: tuple[int, int]
 
 def test_replaced_slide_is_said(site: Site, samples: Path, open_page: OpenPage) -> None:
     path = site.folder / "replaced.tiff"
-    shutil.copy2(samples / "b.tiff", path)
+    copied(samples / "b.tiff", path)
     site.until(lambda slides: path.name in slides)
     page, _ = open_page()
     visit(page, site, path.name)
     other = site.folder / "other.part"
-    shutil.copy2(samples / "a.tiff", other)
+    copied(samples / "a.tiff", other)
     other.rename(path)
     try:
         expect(page.locator("#notices")).to_contain_text("This slide was replaced.")
