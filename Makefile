@@ -22,7 +22,7 @@ help:
 	@echo "make serve   install what is missing, write two sample slides, serve them at http://$(HOST):$(PORT)/"
 	@echo "make test    install what is missing, run every test"
 	@echo "make soak    the same tests with larger counts, and the long ones"
-	@echo "make bench   speed and memory, side by side with nginx and iipsrv"
+	@echo "make bench   speed and memory, side by side with nginx, iipsrv and find"
 
 $(VENV)/.serve: pyproject.toml setup.py deploy/system-packages.sh
 	@echo "== system packages"
@@ -71,6 +71,7 @@ bench: build $(VENV)/.test
 	@$(BIN)/python -m pytest bench -q
 	@$(BIN)/python bench/load.py
 	@$(BIN)/python bench/regions.py
+	@$(BIN)/python bench/sync.py
 
 clean:
 	rm -rf build dist *.egg-info ptiffserve/*.so ext/*/_*.c ptiffserve/viewer/vendor .ruff_cache .mypy_cache .hypothesis

@@ -218,7 +218,7 @@ def test_any_sequence(world: World) -> None:
         settings=settings(
             # A failing sequence is told as it is: to shrink it would take a server's start for each try.
             phases=(Phase.explicit, Phase.reuse, Phase.generate),
-            max_examples=60 if SOAK else 2,
+            max_examples=12 if SOAK else 2,
             stateful_step_count=20 if SOAK else 12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
