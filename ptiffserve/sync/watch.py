@@ -1,18 +1,17 @@
 """Looking at the stores again and again, in one process of those that share a catalogue."""
 
-import fcntl
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.config import Store, StoreRecord
 from ptiffserve.errors import Unavailable
 from ptiffserve.slide import Slide
 from ptiffserve.sync.index import index
+from ptiffserve.sync.lock import OneThread
 from ptiffserve.sync.run import Busy, sync
 from ptiffserve.sync.scan_gridfs import look_in
 from ptiffserve.sync.settle import Settling, fresh
@@ -73,38 +72,23 @@ class Watch:
         self._stores = stores
         self._turns: dict[str, _Turn] = {}
         self._catalogue = catalogue
-        self._lock = lock
-        self._stopped = Event()
         self._said: dict[str, list[str]] = {}
-        self._thread = Thread(target=self._run, name="watch", daemon=True)
+        self._thread = OneThread("watch", lock, self._work)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
 
-    def _run(self) -> None:
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not _locked(descriptor):
-                if self._stopped.wait(1.0):
-                    return
-            self._work()
-        finally:
-            os.close(descriptor)
-
-    def _work(self) -> None:
-        while not self._stopped.wait(NEWS if self._turns else 0.0):
+    def _work(self, stopped: Event) -> None:
+        while not stopped.wait(NEWS if self._turns else 0.0):
             for store in list(self._stores.values()):
                 turn = self._turns.get(store.label)
                 if turn is None or turn.store.root != store.root:
                     turn = self._turns[store.label] = _Turn(store)
                 turn.store = store
-                if not self._stopped.is_set() and turn.come():
+                if not stopped.is_set() and turn.come():
                     turn.begin()
                     self._look(turn)
                     turn.end()
@@ -122,7 +106,7 @@ class Watch:
             log.exception("store %s could not be synced", turn.store.label)
 
     def _unless_stopped(self, done: int, total: int) -> None:
-        if self._stopped.is_set():
+        if self._thread.stopped.is_set():
             raise _Stopped
 
     def _say(self, store: Store, news: list[str]) -> None:
@@ -130,14 +114,6 @@ class Watch:
         if news and self._said.get(store.label) != news:
             log.warning("store %s: %s", store.label, "; ".join(news[:SAID]) + (" ..." if len(news) > SAID else ""))
         self._said[store.label] = news
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def refresh(stores: Mapping[str, Store], catalogue: Catalogue, slide: Slide) -> Slide | None:

@@ -1,11 +1,9 @@
 """Who works off the queues: `ptiffserve worker` in the foreground, or threads of a server that has no queue configured."""
 
-import fcntl
 import logging
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -15,6 +13,7 @@ from ptiffserve.catalogue.served import here
 from ptiffserve.config import Config, StoreRecord
 from ptiffserve.errors import NotFound, WrongKind
 from ptiffserve.sync.jobs import Elsewhere, Jobs, Outcome, Progress, Work
+from ptiffserve.sync.lock import OneThread
 from ptiffserve.sync.run import SCANS, sync
 from ptiffserve.sync.tasks import Task
 from ptiffserve.uploads import tidy
@@ -73,42 +72,19 @@ class Threads:
 
     def __init__(self, jobs: Jobs, lock: Path) -> None:
         self._jobs = jobs
-        self._lock = lock
-        self._stopped = Event()
-        self._thread = Thread(target=self._run, name="jobs", daemon=True)
+        self._thread = OneThread("jobs", lock, self._work)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
 
-    def _run(self) -> None:
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not _locked(descriptor):
-                if self._stopped.wait(1.0):
-                    return
-            self._work()
-        finally:
-            os.close(descriptor)
-
-    def _work(self) -> None:
+    def _work(self, stopped: Event) -> None:
         """Huey's consumer without its signal handlers, which are the server's."""
         consumer = _consumer(self._jobs, "", shutdown_timeout=STOP_SECONDS)
         consumer._set_signal_handlers = lambda: None
         consumer.start()
-        self._stopped.wait()
+        stopped.wait()
         consumer.stop(graceful=True)
         self._jobs.queue().notify_interrupted_tasks()
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
