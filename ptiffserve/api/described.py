@@ -77,7 +77,7 @@ def page() -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>ptiffserve: the API</title>'
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/assets/style.css"></head><body>'
-        f'<main><h1>The API</h1><p>For programs: <a href="/api/openapi.json">OpenAPI</a>.</p>{operations}'
+        f'<main class="text"><h1>The API</h1><p>For programs: <a href="/api/openapi.json">OpenAPI</a>.</p>{operations}'
         f"<h2>What answers and bodies hold</h2>{named}</main></body></html>"
     )
 
