@@ -19,6 +19,7 @@ from starlette.responses import Response
 from ptiffserve import api, encode
 from ptiffserve.api.answers import failed
 from ptiffserve.auth.open import Open
+from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.catalogue.lookup import Lookup
 from ptiffserve.catalogue.opened import open_catalogue
 from ptiffserve.catalogue.served import Served
@@ -31,6 +32,7 @@ from ptiffserve.service import OpenSlides, Service
 from ptiffserve.slide import Slide
 from ptiffserve.sources.base import Source
 from ptiffserve.sources.place import source_of
+from ptiffserve.sync.jobs import Jobs
 from ptiffserve.sync.watch import Watch, refresh
 from ptiffserve.sync.worker import Threads, worker_jobs
 from ptiffserve.uploads import tidy
@@ -63,7 +65,7 @@ def create_app(config: Config) -> Endpoint:
     lookup = Lookup(catalogue, stores, url_paths(stores.values()))
     lookup.renew, lookup.store = stores.renew, stores.label
     watch = Watch(stores, catalogue, path.with_suffix(".lock"))
-    jobs = None if config.server.tiles_only else worker_jobs(config, catalogue)
+    jobs = None if config.server.tiles_only else working(config, catalogue)
     # Without a queue of its own a server is its own worker: one command is enough.
     threads = Threads(jobs, path.with_suffix(".jobs.lock")) if jobs and not config.tasks.url else None
 
@@ -104,6 +106,13 @@ def create_app(config: Config) -> Endpoint:
         lifespan=lifespan,
     )
     return endpoint
+
+
+def working(config: Config, catalogue: Catalogue) -> Jobs:
+    """Jobs that can run what is asked of them, and clean up each hour."""
+    jobs = worker_jobs(config, catalogue)
+    jobs.janitors.append(lambda: tidy(jobs.stores()))
+    return jobs
 
 
 def sources_of(stores: Mapping[str, Store]) -> Callable[[Slide], Source]:

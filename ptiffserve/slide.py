@@ -1,16 +1,20 @@
 """The catalogue's record of one slide. Says what is known of it; opens nothing."""
 
+import re
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
 from ptiffserve.geometry import Pyramid
 
+# How ids of slides, stores and uploads are written: MongoDB's ObjectIds, and ours like them.
+ID = re.compile(r"[0-9a-f]{24}")
 # What is done with a slide's ICC profile: sent along, pictures converted from it to sRGB, or left out.
 Icc = Literal["embed", "srgb", "none"]
 State = Literal["ready", "unreadable", "missing"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 class Fingerprint(Struct, frozen=True, gc=False):

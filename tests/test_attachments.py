@@ -165,9 +165,8 @@ def test_an_attachment_in_one(served: Served, session: str) -> None:
         assert ask(served.port, method, url, **TOKEN).status == 404
 
 
-def test_chunks_in_any_order_and_twice(served: Served, session: str) -> None:
-    size = 100_000
-    data = random.Random(2).randbytes(7 * size + 4321)
+def begun(served: Served, session: str, data: bytes, size: int) -> str:
+    """The path of an attachment of which the first chunk is there."""
     said = post(
         served,
         f"/api/v2/sessions/{session}/attachments",
@@ -176,7 +175,13 @@ def test_chunks_in_any_order_and_twice(served: Served, session: str) -> None:
         Content_Range=f"bytes 0-{size - 1}/{len(data)}",
     )
     assert said.status == 201
-    url = urlsplit(said.headers["location"]).path
+    return urlsplit(said.headers["location"]).path
+
+
+def test_chunks_in_any_order_and_twice(served: Served, session: str) -> None:
+    size = 100_000
+    data = random.Random(2).randbytes(7 * size + 4321)
+    url = begun(served, session, data, size)
     starts = [start for start in range(size, len(data), size) for _ in range(2)]
     random.Random(3).shuffle(starts)
     missing = set(starts)
@@ -194,14 +199,7 @@ def test_chunks_in_any_order_and_twice(served: Served, session: str) -> None:
 def test_all_chunks_at_once(served: Served, session: str) -> None:
     size = 50_000
     data = random.Random(4).randbytes(12 * size + 1)
-    said = post(
-        served,
-        f"/api/v2/sessions/{session}/attachments",
-        "a.bin",
-        data[:size],
-        Content_Range=f"bytes 0-{size - 1}/{len(data)}",
-    )
-    url = urlsplit(said.headers["location"]).path
+    url = begun(served, session, data, size)
     with ThreadPoolExecutor(8) as pool:
         for said in pool.map(lambda start: chunk(served, url, data, start, size), [*range(0, len(data), size)] * 2):
             assert said.status == 204

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from ptiffserve.app import create_app, labelled
-from ptiffserve.config import RESERVED, Catalogue, Config, Store, catalogue_path, load, url_paths
+from ptiffserve.config import RESERVED, Catalogue, Config, Store, catalogue_path, url_paths
 from ptiffserve.endpoint import PROTOCOLS
 from ptiffserve.errors import ConfigError
+from ptiffserve.loading import load
 
 
 def test_defaults() -> None:

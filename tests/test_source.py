@@ -13,13 +13,14 @@ PACKAGE = ROOT / "ptiffserve"
 # The import law of the house: a module imports from its own group or from those before it.
 GROUPS = [
     {"errors", "geometry", "_ptiff", "_jpeg", "_pixels"},
-    {"address", "slide", "config"},
+    {"address", "slide", "config", "loading"},
     {"encode", "raster", "pdf", "icc", "barcode"},
     {"sources"},
     {"readers", "cache", "catalogue", "sample"},
     {"service", "render", "beside"},
     {"protocols", "auth", "wire"},
-    {"endpoint", "lane", "sync", "uploads"},
+    {"endpoint", "lane", "sync"},
+    {"uploads"},
     {"api", "viewer", "app", "explain"},
     {"cli", "__main__"},
 ]
@@ -30,7 +31,7 @@ FEW = {
     "isyntax": {"readers"},
     "sqlite3": {"catalogue", "cli"},
     "pymongo": {"catalogue", "sources", "uploads"},
-    "bson": {"catalogue", "sources", "uploads", "api"},
+    "bson": {"catalogue", "sources", "uploads"},
     "gridfs": {"sources", "uploads"},
     "huey": {"sync"},
     "redis": {"cache", "sync"},

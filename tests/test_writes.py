@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ptiffserve.auth.writes import allow_write
-from ptiffserve.config import load
 from ptiffserve.errors import ConfigError, Forbidden, Unauthorized
+from ptiffserve.loading import load
 
 
 def scope(client: str | None, **headers: str) -> dict[str, object]:

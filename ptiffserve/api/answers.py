@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ptiffserve import wire
 from ptiffserve.auth.writes import allow_write
 from ptiffserve.errors import Malformed, PtiffserveError, TooLarge, Unavailable
+from ptiffserve.loading import key_first
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,10 +28,13 @@ def json(said: object, status: int = 200, headers: dict[str, str] | None = None)
     return Response(msgspec.json.encode(said), status, media_type="application/json", headers=head)
 
 
+def as_starlette(answer: wire.Response) -> Response:
+    return Response(answer.body or None, answer.status, {k.decode(): v.decode() for k, v in answer.headers})
+
+
 def failed(fault: PtiffserveError) -> Response:
     """The contract's JSON error."""
-    answer = wire.error(fault)
-    return Response(answer.body, answer.status, {k.decode(): v.decode() for k, v in answer.headers})
+    return as_starlette(wire.error(fault))
 
 
 def answering(route: Answering) -> Answering:
@@ -43,8 +47,7 @@ def answering(route: Answering) -> Answering:
         except PtiffserveError as fault:
             return failed(fault)
         except Exception as fault:
-            said = wire.unexpected(fault)
-            return Response(said.body, said.status, {k.decode(): v.decode() for k, v in said.headers})
+            return as_starlette(wire.unexpected(fault))
 
     return answer
 
@@ -81,12 +84,6 @@ async def body(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise Malformed(named(str(error))) from error
+        raise Malformed(key_first(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the body is not JSON: {error}") from error
-
-
-def named(message: str) -> str:
-    """msgspec says "Expected `int`, got `str` - at `$.port`": the key first."""
-    text, _, where = message.partition(" - at `$")
-    return f"{where.strip('.`')}: {text}" if where else text

@@ -1,7 +1,7 @@
 """The uploaded files themselves: whole or a range, never under a type that a browser would run."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -10,10 +10,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ptiffserve import wire
-from ptiffserve.api.answers import answering
+from ptiffserve.api.answers import answering, as_starlette
 from ptiffserve.api.receive import Threads
 from ptiffserve.auth.writes import allow_write
 from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.catalogue.served import Served
 from ptiffserve.config import Store
 from ptiffserve.errors import Forbidden, NotFound, SlideChanged, Unauthorized
 from ptiffserve.slide import tag
@@ -22,7 +23,6 @@ from ptiffserve.sources.base import Source
 from ptiffserve.sources.mongo import database
 from ptiffserve.sources.place import source_of
 from ptiffserve.sources.tiles import TileDocuments
-from ptiffserve.uploads.local import store_named
 
 PIECE = 1 << 20
 _RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*")
@@ -37,7 +37,7 @@ class Attachment(NamedTuple):
 class Attachments:
     """`labels`: whether everybody may have whole files, which hold label pictures; else only those who may write."""
 
-    def __init__(self, catalogue: Catalogue, stores: Mapping[str, Store], labels: bool, secret: str) -> None:
+    def __init__(self, catalogue: Catalogue, stores: Served, labels: bool, secret: str) -> None:
         self._catalogue = catalogue
         self._stores = stores
         self._labels = labels
@@ -46,7 +46,7 @@ class Attachments:
 
     async def answer(self, request: Request) -> Response:
         self.check(request)
-        store = await self._threads.run(store_named, self._stores, self._catalogue, request.path_params["store"])
+        store = self._stores.named(request.path_params["store"])
         found = await self._threads.run(self._found, store, request.path_params["id"])
         return self.sent(request, found)
 
@@ -78,7 +78,7 @@ class Attachments:
         etag, control = f'"{tag(print_)}"', "private, no-cache"
         said = dict(request.headers.raw)
         if wire.unchanged(said, etag, print_.mtime_ns):
-            return _plain(wire.not_modified(etag, print_.mtime_ns, control))
+            return as_starlette(wire.not_modified(etag, print_.mtime_ns, control))
         head = {k.decode(): v.decode() for k, v in wire.not_modified(etag, print_.mtime_ns, control).headers}
         head |= _described(found)
         asked = _range(request, etag, head["last-modified"], print_.size)
@@ -147,10 +147,6 @@ def _range(request: Request, etag: str, modified: str, size: int) -> tuple[int, 
     return int(first), min(size, int(last) + 1 if last else size)
 
 
-def _plain(response: wire.Response) -> Response:
-    return Response(response.body or None, response.status, {k.decode(): v.decode() for k, v in response.headers})
-
-
-def routes(catalogue: Catalogue, stores: Mapping[str, Store], labels: bool, secret: str) -> list[Route]:
+def routes(catalogue: Catalogue, stores: Served, labels: bool, secret: str) -> list[Route]:
     attachments = Attachments(catalogue, stores, labels, secret)
     return [Route("/api/stores/{store}/attachments/{id}", answering(attachments.answer), methods=["GET", "HEAD"])]

@@ -118,17 +118,10 @@ def _delivering(means: Means, secret: str) -> Any:
     @writing(secret)
     async def delivered(request: Request) -> Response:
         for store in _folders(means.stores, request, "delivered"):
-            await asyncio.to_thread(_deliver, means.catalogue, store)
+            await asyncio.to_thread(means.catalogue.deliver, store)
         return Response(status_code=204)
 
     return delivered
-
-
-def _deliver(catalogue: Catalogue, store: StoreRecord) -> int:
-    """Other catalogues have no views and no inboxes."""
-    from ptiffserve.catalogue.mongo import Mongo  # costs 0.1 s, which other servers should not pay
-
-    return catalogue.deliver(store) if isinstance(catalogue, Mongo) else 0
 
 
 def _folders(stores: Served, request: Request, what: str) -> list[StoreRecord]:

@@ -5,9 +5,9 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
@@ -27,6 +27,8 @@ AT_ONCE = 256
 THREADS = 4
 # A form is for small files: it goes through a temporary one.
 MAX_FORM = 1 << 30
+# What a form has beside its file.
+SPARE = 64 << 10
 
 
 class Threads:
@@ -119,23 +121,33 @@ async def _paced(request: Request) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def received_form(request: Request, largest: int) -> AsyncIterator[tuple[str, BinaryIO, int]]:
-    """Name, file and size of the one file in a form. Malformed, TooLarge."""
-    limit = min(largest, MAX_FORM)
-    said = request.headers.get("content-length", "")
-    if said.isascii() and said.isdigit() and int(said[:20]) > limit + PIECE:
+async def received_form(request: Request, limit: int) -> AsyncIterator[FormData]:
+    """A form of so many bytes at most. Malformed, TooLarge."""
+    length = content_length(request)
+    if length is not None and length > limit:
         raise TooLarge(f"a form here has at most {limit} bytes: larger files go by tus")
     try:
-        bounded = Request(request.scope, counted(request, limit + PIECE))
+        bounded = Request(request.scope, counted(request, limit))
         async with bounded.form(max_files=1, max_fields=20, max_part_size=64 << 10) as form:
-            files = [value for value in form.values() if isinstance(value, UploadFile)]
-            if len(files) != 1 or not files[0].size:
-                raise Malformed("the form must have one file in it")
-            yield files[0].filename or "", files[0].file, files[0].size
+            yield form
     except HTTPException as error:
         raise Malformed(f"the form: {error.detail}") from error
     except ClientDisconnect:
         raise Malformed("the connection broke") from None
+
+
+def one_file(form: FormData) -> UploadFile:
+    """Malformed unless there is just one, with something in it."""
+    files = [value for value in form.values() if isinstance(value, UploadFile)]
+    if len(files) != 1 or not files[0].size:
+        raise Malformed("the form must have one file in it")
+    return files[0]
+
+
+def content_length(request: Request) -> int | None:
+    """None where the request does not say it, or not as a number."""
+    said = request.headers.get("content-length", "")
+    return int(said[:20]) if said.isascii() and said.isdigit() else None
 
 
 def counted(request: Request, limit: int) -> Callable[[], Any]:

@@ -6,29 +6,26 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from croniter import croniter
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ptiffserve.api.answers import answering, body, json, named, soon, writing
+from ptiffserve.api.answers import answering, body, json, soon, writing
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.catalogue.served import Served, here
-from ptiffserve.config import Access, Config, Kind, Store, StoreRecord, check_paths, shown
+from ptiffserve.config import Access, Config, Kind, Store, StoreRecord, shown
 from ptiffserve.errors import ConfigError, Conflict, Malformed
-from ptiffserve.slide import Icc, State
-
-T = TypeVar("T")
+from ptiffserve.loading import check_paths, check_schedule, key_first
+from ptiffserve.slide import STATES, Icc, State
 
 SETTINGS = Store.__struct_fields__
 # What a configuration file cannot say of a store, so that it may be said here of any.
 OURS = ("tile_endpoint", "host_name")
-STATES: tuple[State, ...] = ("ready", "unreadable", "missing")
 MAX_LABEL = 200
 
 
@@ -64,72 +61,78 @@ class StoresAnswer(Struct):
     stores: list[StoreAnswer]
 
 
-def routes(config: Config, catalogue: Catalogue, stores: Served) -> list[Route]:
-    guarded = writing(config.auth.secret)
+class Stores:
+    """The table of those that are served is read anew for each question, and after each change."""
 
-    def told(request: Request, record: StoreRecord) -> StoreAnswer:
-        origin = config.server.public_url.rstrip("/") or str(request.base_url).rstrip("/")
-        return answer(record, catalogue.counts(record.label), f"{origin}/tiles/{quote(record.label)}")
+    def __init__(self, config: Config, catalogue: Catalogue, served: Served) -> None:
+        self._public_url = config.server.public_url.rstrip("/")
+        self._catalogue = catalogue
+        self._served = served
 
-    def now(name: str) -> StoreRecord:
-        stores.renew()
-        return stores.named(name)
+    async def listed(self, request: Request) -> Response:
+        # Many stores take many questions, each in its time.
+        return json(StoresAnswer(await asyncio.to_thread(self._every, request)))
 
-    @answering
-    async def listed(request: Request) -> Response:
-        def every() -> list[StoreAnswer]:
-            stores.renew()
-            return [told(request, stores[label]) for label in sorted(stores)]
+    def _every(self, request: Request) -> list[StoreAnswer]:
+        self._served.renew()
+        return [self._told(request, self._served[label]) for label in sorted(self._served)]
 
-        return json(StoresAnswer(await asyncio.to_thread(every)))  # many stores take many questions, each in its time
+    async def one(self, request: Request) -> Response:
+        return json(await soon(lambda: self._told(request, self._now(request))))
 
-    @answering
-    async def one(request: Request) -> Response:
-        return json(await soon(lambda: told(request, now(request.path_params["store"]))))
-
-    @guarded
-    async def made(request: Request) -> Response:
+    async def made(self, request: Request) -> Response:
         said = await body(request, dict[str, Any])
-
-        def make() -> StoreAnswer:
-            stores.renew()
-            record = changed(StoreRecord(root="", id=secrets.token_hex(12)), {"root": "", **said}, stores)
-            catalogue.put_store(record)
-            return told(request, now(record.label))
-
-        store = await asyncio.to_thread(make)
+        store = await asyncio.to_thread(self._make, request, said)
         return json(store, 201, {"location": f"/api/stores/{store.id}"})
 
-    @guarded
-    async def patched(request: Request) -> Response:
+    def _make(self, request: Request, said: Mapping[str, Any]) -> StoreAnswer:
+        self._served.renew()
+        return self._put(request, StoreRecord(root="", id=secrets.token_hex(12)), {"root": "", **said})
+
+    async def patched(self, request: Request) -> Response:
         said = await body(request, dict[str, Any])
+        return json(await asyncio.to_thread(self._patch, request, said))
 
-        def patch() -> StoreAnswer:
-            record = now(request.path_params["store"])
-            _refuse(record, said)
-            catalogue.put_store(changed(record, said, stores))
-            return told(request, now(record.label))
+    def _patch(self, request: Request, said: Mapping[str, Any]) -> StoreAnswer:
+        record = self._now(request)
+        _refuse(record, said)
+        return self._put(request, record, said)
 
-        return json(await asyncio.to_thread(patch))
-
-    @guarded
-    async def forgotten(request: Request) -> Response:
-        def forget() -> None:
-            record = now(request.path_params["store"])
-            if record.configured:
-                raise Conflict(f"{record.label} stands in the configuration: it is taken out there")
-            catalogue.forget_store(record.label)
-            stores.renew()
-
-        await asyncio.to_thread(forget)
+    async def forgotten(self, request: Request) -> Response:
+        await asyncio.to_thread(self._forget, request)
         return Response(status_code=204)
 
+    def _forget(self, request: Request) -> None:
+        record = self._now(request)
+        if record.configured:
+            raise Conflict(f"{record.label} stands in the configuration: it is taken out there")
+        self._catalogue.forget_store(record.label)
+        self._served.renew()
+
+    def _put(self, request: Request, record: StoreRecord, said: Mapping[str, Any]) -> StoreAnswer:
+        record = changed(record, said, self._served)
+        self._catalogue.put_store(record)
+        self._served.renew()
+        return self._told(request, self._served.named(record.label))
+
+    def _now(self, request: Request) -> StoreRecord:
+        self._served.renew()
+        return self._served.named(request.path_params["store"])
+
+    def _told(self, request: Request, record: StoreRecord) -> StoreAnswer:
+        origin = self._public_url or str(request.base_url).rstrip("/")
+        return answer(record, self._catalogue.counts(record.label), f"{origin}/tiles/{quote(record.label)}")
+
+
+def routes(config: Config, catalogue: Catalogue, served: Served) -> list[Route]:
+    stores, may = Stores(config, catalogue, served), writing(config.auth.secret)
+    home, one = "/api/stores", "/api/stores/{store}"
     return [
-        Route("/api/stores", listed),
-        Route("/api/stores", made, methods=["POST"]),
-        Route("/api/stores/{store}", one),
-        Route("/api/stores/{store}", patched, methods=["PATCH"]),
-        Route("/api/stores/{store}", forgotten, methods=["DELETE"]),
+        Route(home, answering(stores.listed)),
+        Route(home, may(stores.made), methods=["POST"]),
+        Route(one, answering(stores.one)),
+        Route(one, may(stores.patched), methods=["PATCH"]),
+        Route(one, may(stores.forgotten), methods=["DELETE"]),
     ]
 
 
@@ -186,7 +189,7 @@ def changed(record: StoreRecord, said: Mapping[str, Any], stores: Mapping[str, S
     try:
         fresh = msgspec.convert(msgspec.to_builtins(record) | dict(said), StoreRecord)
     except msgspec.ValidationError as error:
-        raise Malformed(named(str(error))) from error
+        raise Malformed(key_first(str(error))) from error
     if "root" in said:
         fresh = msgspec.structs.replace(fresh, root=_root(fresh))
     if not fresh.label:
@@ -196,6 +199,7 @@ def changed(record: StoreRecord, said: Mapping[str, Any], stores: Mapping[str, S
         raise Conflict(f"label: there is a store {fresh.label!r} already")
     _check(fresh)
     try:
+        check_schedule(fresh.schedule)
         check_paths([store.url_path for store in [*others, fresh] if store.url_path])
     except ConfigError as error:
         raise Malformed(str(error).removeprefix("store.")) from error
@@ -220,7 +224,6 @@ def _check(store: StoreRecord) -> None:
         "label": 0 < len(label) <= MAX_LABEL and "/" not in label and label not in (".", "..") and label.isprintable(),
         "poll": store.poll > 0,
         "remove_after": store.remove_after >= 0,
-        "schedule": not store.schedule or (croniter.is_valid(store.schedule) and len(store.schedule.split()) == 5),
         "tile_endpoint": not store.tile_endpoint or store.tile_endpoint.startswith(("http://", "https://", "/")),
         "include": all(store.include),
         "exclude": all(store.exclude),

@@ -1,24 +1,22 @@
 """Uploads into stores: tus 1.0 for large files and bad connections, a form for small ones, and files of this machine."""
 
 import asyncio
-from collections.abc import Mapping
 
 from msgspec import Struct
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ptiffserve.api import tus
 from ptiffserve.api.answers import Answering, body, json, writing
-from ptiffserve.api.receive import Threads, receive, received_form
+from ptiffserve.api.receive import MAX_FORM, SPARE, Threads, content_length, one_file, receive, received_form
 from ptiffserve.catalogue.base import Catalogue
-from ptiffserve.config import Store
+from ptiffserve.catalogue.served import Served
 from ptiffserve.errors import DiskFull, Malformed, NotFound, TooLarge
 from ptiffserve.slide import Slide
 from ptiffserve.uploads import KEPT_SECONDS, place_of
 from ptiffserve.uploads.base import Place, Upload, Writer, fresh
-from ptiffserve.uploads.local import source_asked, store_named
+from ptiffserve.uploads.local import source_asked
 from ptiffserve.uploads.names import path_for
 from ptiffserve.uploads.take import Taken, finish, ingest
 
@@ -44,7 +42,7 @@ class Asked(Struct):
 class Uploads:
     """`largest`: bytes that one upload may have. `stores`: those that are served, by label."""
 
-    def __init__(self, catalogue: Catalogue, stores: Mapping[str, Store], largest: int) -> None:
+    def __init__(self, catalogue: Catalogue, stores: Served, largest: int) -> None:
         self._catalogue = catalogue
         self._stores = stores
         self._largest = largest
@@ -53,7 +51,7 @@ class Uploads:
         self._whole = Threads()
 
     def _place(self, request: Request) -> Place:
-        return place_of(store_named(self._stores, self._catalogue, request.path_params["store"]))
+        return place_of(self._stores.named(request.path_params["store"]))
 
     async def create(self, request: Request) -> Response:
         place = await self._threads.run(self._place, request)
@@ -113,7 +111,7 @@ class Uploads:
         if upload.slide:
             return upload, Taken(await self._slide(upload), False)
         checksum = tus.checksum(request.headers)
-        length = _content_length(request.headers)
+        length = content_length(request)
         if length is not None and length > upload.length - upload.offset:
             raise TooLarge("more bytes than the upload is said to have")
         try:
@@ -136,12 +134,13 @@ class Uploads:
         return slide
 
     async def _form(self, request: Request, place: Place) -> Response:
-        async with received_form(request, self._largest) as (name, file, size):
-            upload = fresh(path_for(place.store, name), size)
+        async with received_form(request, min(self._largest, MAX_FORM) + SPARE) as form:
+            file = one_file(form)
+            upload = fresh(path_for(place.store, file.filename or ""), file.size or 0)
             await self._threads.run(place.begin, upload)
             try:
                 async with self._threads.writer(place, upload) as writer:
-                    await self._copy(file, writer)
+                    await self._copy(file.file, writer)
                 upload = await self._threads.run(place.load, upload.id)
                 taken = await self._whole.run(finish, place, upload, self._catalogue)
             except BaseException:
@@ -164,12 +163,7 @@ def _answer(taken: Taken) -> Response:
     return json(said, 201 if taken.added else 200, where)
 
 
-def _content_length(headers: Headers) -> int | None:
-    said = headers.get("content-length", "")
-    return int(said) if said.isascii() and said.isdigit() else None
-
-
-def routes(catalogue: Catalogue, stores: Mapping[str, Store], largest: int, secret: str) -> list[Route]:
+def routes(catalogue: Catalogue, stores: Served, largest: int, secret: str) -> list[Route]:
     """Every one of them asks whether the request may write."""
     uploads, may = Uploads(catalogue, stores, largest), writing(secret)
     home, one = "/api/stores/{store}/uploads", "/api/stores/{store}/uploads/{upload}"

@@ -60,6 +60,9 @@ class Catalogue(Protocol):
     def forget_store(self, label: str) -> None:
         """Removes a store and the records of its slides."""
 
+    def deliver(self, store: StoreRecord) -> int:
+        """SlideAtlas's delivery of a store's new views into inboxes; how many. 0 where the catalogue has no views."""
+
     def generation(self) -> int:
         """Another number whenever any process has changed the catalogue. Cheap enough to ask four times a second."""
 

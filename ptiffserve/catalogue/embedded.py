@@ -12,7 +12,7 @@ import msgspec
 from ptiffserve.catalogue.base import Page, Query
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import Conflict
-from ptiffserve.slide import Mark, Slide, State, mark
+from ptiffserve.slide import ID, Mark, Slide, State, mark
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS slides (
@@ -36,7 +36,6 @@ _BY_OTHER_NAME = "SELECT record FROM names JOIN slides USING (id) WHERE names.st
 # In one statement, so that it falls between the writes of others.
 _SYNCED = "UPDATE stores SET record = CAST(json_set(CAST(record AS TEXT), '$.last_sync', ?) AS BLOB) WHERE id = ?"
 _MARKS = msgspec.msgpack.Decoder(Mark)
-_ID = re.compile(r"[0-9a-f]{24}")
 
 
 # Raised when tables are filled from others: the number stands in the file (PRAGMA user_version).
@@ -66,7 +65,7 @@ class Embedded:
             name.encode()
         except UnicodeEncodeError:
             return None  # a lone surrogate: no key has one
-        if _ID.fullmatch(name):
+        if ID.fullmatch(name):
             found = self._fetch("SELECT record FROM slides WHERE id = ?", (name,))
             if found:
                 return found[0]
@@ -137,6 +136,9 @@ class Embedded:
             self._writer.execute("DELETE FROM marks WHERE store = ?", (label,))
             self._writer.execute("DELETE FROM names WHERE store = ?", (label,))
             self._writer.execute("DELETE FROM stores WHERE label = ?", (label,))
+
+    def deliver(self, store: StoreRecord) -> int:
+        return 0
 
     def generation(self) -> int:
         with self._read_lock:

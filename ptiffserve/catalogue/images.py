@@ -17,14 +17,12 @@ from ptiffserve.catalogue.base import Query
 from ptiffserve.catalogue.documents import Document
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import Unavailable
-from ptiffserve.slide import Mark, Slide, State, mark
+from ptiffserve.slide import ID, STATES, Mark, Slide, State, mark
 
 log = logging.getLogger("ptiffserve.catalogue")
 
 Documents = Collection[Document]
 
-ID = re.compile(r"[0-9a-f]{24}")
-STATES: tuple[State, ...] = ("ready", "unreadable", "missing")
 # Long, and not of a record.
 LEFT_OUT = {"thumb": 0, "bookmarks": 0, "startup_view": 0}
 # What a sync compares; an id is there unasked.

@@ -24,7 +24,6 @@ from ptiffserve.catalogue.deliver import deliver
 from ptiffserve.catalogue.documents import Document
 from ptiffserve.catalogue.images import (
     AT_ONCE,
-    ID,
     LEFT_OUT,
     MARKED,
     WRITTEN,
@@ -37,7 +36,7 @@ from ptiffserve.catalogue.images import (
 )
 from ptiffserve.config import StoreRecord
 from ptiffserve.errors import ConfigError, Conflict, Unavailable
-from ptiffserve.slide import Mark, Slide, State
+from ptiffserve.slide import ID, Mark, Slide, State
 
 # Seconds in which a server must be found, and must answer a question.
 SELECT, ASKED = 0.5, 0.8

@@ -2,7 +2,7 @@
 
 import platform
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -23,7 +23,7 @@ class Served(Mapping[str, StoreRecord]):
         self._catalogue = catalogue
         self._configured = {store.label: store for store in configured}
         self._pending = writes
-        self._table = {store.label: _record(store, None, "") for store in configured}
+        self._table = {store.label: as_configured(store, None) for store in configured}
 
     def __getitem__(self, label: str) -> StoreRecord:
         return self._table[label]
@@ -36,10 +36,7 @@ class Served(Mapping[str, StoreRecord]):
 
     def named(self, name: str) -> StoreRecord:
         """By label or id. NotFound."""
-        found = self._table.get(name) or next((store for store in self._table.values() if store.id == name), None)
-        if found is None or not name:
-            raise NotFound("no such store")
-        return found
+        return named(self._table.values(), name)
 
     def label(self, name: str) -> str | None:
         """By label or id; None where there is no such store."""
@@ -65,7 +62,7 @@ class Served(Mapping[str, StoreRecord]):
             self._adopt()
             self._pending = False
         known = {record.label: record for record in self._catalogue.stores()}
-        ours = {label: _record(store, known.get(label), "") for label, store in self._configured.items()}
+        ours = {label: as_configured(store, known.get(label)) for label, store in self._configured.items()}
         made = {label: record for label, record in known.items() if not record.configured and label not in ours}
         self._table = ours | made
         return url_paths(self._table.values())
@@ -81,12 +78,22 @@ class Served(Mapping[str, StoreRecord]):
 
     def _write(self, store: Store) -> None:
         known = next((record for record in self._catalogue.stores() if record.label == store.label), None)
-        record = _record(store, known, secrets.token_hex(12))
+        record = as_configured(store, known, secrets.token_hex(12))
         if record != known:
             self._catalogue.put_store(record)
 
 
-def _record(store: Store, known: StoreRecord | None, fresh: str) -> StoreRecord:
+def named(stores: Iterable[StoreRecord], name: str) -> StoreRecord:
+    """By label, else by id. NotFound."""
+    known = list(stores)
+    for store in (*(each for each in known if each.label == name), *(each for each in known if each.id == name)):
+        if name:
+            return store
+    raise NotFound(f"no such store: {name[:100]}")
+
+
+def as_configured(store: Store, known: StoreRecord | None, fresh: str = "") -> StoreRecord:
+    """The record of a store that stands in the configuration; one there was keeps its id, which is `fresh` otherwise."""
     said = {name: getattr(store, name) for name in Store.__struct_fields__}
     if known is None:
         return StoreRecord(**said, id=fresh, configured=True)

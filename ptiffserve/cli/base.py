@@ -9,7 +9,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from ptiffserve.config import Config, Store, load
+from ptiffserve.config import Config, Store
+from ptiffserve.loading import load
 
 cli = typer.Typer(
     no_args_is_help=True,

@@ -11,8 +11,9 @@ from rich.table import Table
 from ptiffserve.app import labelled
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.catalogue.opened import open_catalogue
+from ptiffserve.catalogue.served import as_configured
 from ptiffserve.cli.base import ConfigFile, Json, cli, err, out, settings
-from ptiffserve.config import Config, Store
+from ptiffserve.config import Config, StoreRecord
 from ptiffserve.errors import ConfigError
 from ptiffserve.sync.result import Result
 from ptiffserve.sync.run import sync as sync_store
@@ -44,20 +45,19 @@ def sync(
         raise typer.Exit(1)
 
 
-def _chosen(config: Config, catalogue: Catalogue, labels: list[str]) -> list[Store]:
+def _chosen(config: Config, catalogue: Catalogue, labels: list[str]) -> list[StoreRecord]:
     """Stores of the configuration, with what the catalogue knows of them, and those that only it knows. ConfigError for a
     label that no store has."""
-    known: dict[str, Store] = {record.label: record for record in catalogue.stores()}
+    known = {record.label: record for record in catalogue.stores()}
     for store in labelled(config.store, present=False):
-        said = {name: getattr(store, name) for name in Store.__struct_fields__}
-        known[store.label] = msgspec.structs.replace(known.get(store.label, store), **said)
+        known[store.label] = as_configured(store, known.get(store.label))
     for label in labels:
         if label not in known:
             raise ConfigError(f"there is no store {label}; there is {', '.join(known) or 'none'}")
     return [known[label] for label in labels or known]
 
 
-def _synced(stores: list[Store], catalogue: Catalogue, dry_run: bool) -> dict[str, Result]:
+def _synced(stores: list[StoreRecord], catalogue: Catalogue, dry_run: bool) -> dict[str, Result]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     results = {}
     with Progress(*columns, console=err, transient=True) as bar:

@@ -10,7 +10,7 @@ from ptiffserve import app as application
 from ptiffserve.catalogue.opened import open_catalogue
 from ptiffserve.catalogue.served import Served
 from ptiffserve.cli.base import ConfigFile, cli, settings
-from ptiffserve.sync.worker import run_worker, worker_jobs
+from ptiffserve.sync.worker import run_worker
 
 
 @cli.command()
@@ -23,4 +23,4 @@ def worker(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     with closing(open_catalogue(said)) as catalogue:
         Served(catalogue, application.labelled(said.store), writes=True).start()
-        run_worker(worker_jobs(said, catalogue), queue)
+        run_worker(application.working(said, catalogue), queue)

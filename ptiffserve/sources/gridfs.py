@@ -1,9 +1,7 @@
 """Slides that are GridFS files in MongoDB. Reads whole chunks and keeps the last ones used; writes nothing."""
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from hashlib import blake2b
 from threading import Lock
 from typing import Any
 
@@ -11,8 +9,8 @@ from bson import ObjectId
 
 from ptiffserve._ptiff import File
 from ptiffserve.errors import NotFound
-from ptiffserve.slide import Fingerprint
-from ptiffserve.sources.mongo import Documents, answering
+from ptiffserve.slide import ID, Fingerprint
+from ptiffserve.sources.mongo import Documents, answering, fingerprint_by
 
 # SlideAtlas's bucket of slides.
 BUCKET = "imagefiles"
@@ -20,7 +18,6 @@ BUCKET = "imagefiles"
 CACHE_BYTES = 64 << 20
 # How many chunks one query brings at most.
 BATCH = 64
-_ID = re.compile(r"[0-9a-f]{24}")
 
 Document = dict[str, Any]
 Key = tuple[Fingerprint, int]
@@ -130,12 +127,8 @@ class GridSource:
 
 def fingerprint_of(document: Document) -> Fingerprint:
     """Which bytes a GridFS file has, by its document alone: the same in every process."""
-    said = f"{document['_id']!r} {document.get('md5') or ''}".encode()
-    digest = blake2b(said, digest_size=11).digest()
     taken = int(document["uploadDate"].timestamp() * 1000) * 1_000_000
-    return Fingerprint(
-        int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big"), int(document["length"]), taken
-    )
+    return fingerprint_by(f"{document['_id']!r} {document.get('md5') or ''}", int(document["length"]), taken)
 
 
 def complete(document: Document) -> bool:
@@ -181,7 +174,7 @@ def find(database: Documents, path: str, bucket: str = BUCKET) -> Document:
 
 def by_id(database: Documents, identity: str, bucket: str = BUCKET) -> Document | None:
     """The document of a complete file. Unavailable."""
-    if not _ID.fullmatch(identity):
+    if not ID.fullmatch(identity):
         return None
     with answering():
         document = database[bucket].files.find_one({"_id": ObjectId(identity)})

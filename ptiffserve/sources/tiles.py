@@ -3,22 +3,19 @@
 Finds tiles by their place in the padded square; knows nothing of pictures.
 """
 
-import re
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any
 
 from bson import ObjectId
 
 from ptiffserve._ptiff import File
 from ptiffserve.errors import NotFound
-from ptiffserve.slide import Fingerprint
+from ptiffserve.slide import ID, Fingerprint
 from ptiffserve.sources import gridfs
-from ptiffserve.sources.mongo import Documents, answering
+from ptiffserve.sources.mongo import Documents, answering, fingerprint_by
 
 # Where pyramids lie among the paths of their store, each by its image's id.
 FOLDER = "pyramids/"
-_ID = re.compile(r"[0-9a-f]{24}")
 # Letters of the quadrants on the screen, by (right, lower).
 _LETTERS = "qrts"
 
@@ -78,16 +75,15 @@ def fingerprint_of(document: dict[str, Any]) -> Fingerprint:
     said = repr(
         [document.get(key) for key in ("_id", "dimensions", "levels", "bounds", "TileSize", "CoordinateSystem")]
     )
-    digest = blake2b(said.encode(), digest_size=11).digest()
     made = document["_id"].generation_time if isinstance(document["_id"], ObjectId) else None
     nanoseconds = int(made.timestamp()) * 1_000_000_000 if made else 0
-    return Fingerprint(int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big"), len(said), nanoseconds)
+    return fingerprint_by(said, len(said), nanoseconds)
 
 
 def images(database: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
     """Path and document of each image that has tiles. Unavailable."""
     with answering():
-        ids = [ObjectId(name) for name in database.list_collection_names() if _ID.fullmatch(name)]
+        ids = [ObjectId(name) for name in database.list_collection_names() if ID.fullmatch(name)]
         for at in range(0, len(ids), 1000):
             for document in database.images.find({"_id": {"$in": ids[at : at + 1000]}}):
                 yield f"{FOLDER}{document['_id']}", document
@@ -96,7 +92,7 @@ def images(database: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
 def find(database: Documents, path: str) -> dict[str, Any]:
     """The image's document that a path means. NotFound, Unavailable."""
     name = path.removeprefix(FOLDER)
-    if _ID.fullmatch(name):
+    if ID.fullmatch(name):
         with answering():
             document = database.images.find_one({"_id": ObjectId(name)})
         if document is not None:

@@ -20,30 +20,18 @@ from huey.exceptions import HueyException, RetryTask, TaskLockedException
 from huey.registry import Message
 from msgspec.structs import replace
 
-from ptiffserve.config import Config, StoreRecord, check_queue, from_environ, in_redis, tasks_path
+from ptiffserve.config import Config, StoreRecord, in_redis, tasks_path
 from ptiffserve.errors import ConfigError, PtiffserveError, Unavailable
+from ptiffserve.loading import check_queue, from_environ
 from ptiffserve.sync.keys import Keys, reaching
 from ptiffserve.sync.schedule import due
 from ptiffserve.sync.secret import signing_key
 from ptiffserve.sync.signed import Refused, Signed
-from ptiffserve.sync.tasks import Lease, Submitted, Task, Tasks, alive, lost
+from ptiffserve.sync.tasks import Elsewhere, Lease, Outcome, Submitted, Task, Tasks, alive, lost
 
 log = logging.getLogger("ptiffserve.jobs")
 
 Progress = Callable[[int, int], None]
-
-
-class Outcome(NamedTuple):
-    """The counts of the contract. `broken`: why the store as a whole was not synced, which may pass; "" where it was."""
-
-    result: dict[str, Any]
-    broken: str = ""
-
-
-class Elsewhere(PtiffserveError):
-    """Only the worker of another machine can do it: it is left on the queue for that one."""
-
-    code = "elsewhere"
 
 
 # What runs a task: its record, and where to say progress.

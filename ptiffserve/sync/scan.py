@@ -133,6 +133,12 @@ def wanted(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str,
     return wanted
 
 
+def takes(store: Store, path: str) -> bool:
+    """Whether the store's patterns let a file be listed at a path."""
+    folder, slash, name = path.rpartition("/")
+    return wanted(tuple(store.include), tuple(store.exclude))(name, folder + slash)
+
+
 # "*.tiff": the case of names does not count, so a pattern in capitals matches none.
 _ENDING = re.compile(r"\*\.[^.*?\[\]A-Z]+")
 

@@ -8,19 +8,18 @@ from ptiffserve.slide import Fingerprint
 from ptiffserve.sources import gridfs, tiles
 from ptiffserve.sources.mongo import database
 from ptiffserve.sources.place import source_of
-from ptiffserve.sync.scan import Found, RootMissing, look, wanted
+from ptiffserve.sync.scan import Found, RootMissing, look, takes
 
 
 def scan_gridfs(store: Store) -> Found:
     """RootMissing where the database is away."""
-    ours = wanted(tuple(store.include), tuple(store.exclude))
     try:
         held = database(store.root)
         files = {path: gridfs.fingerprint_of(document) for path, document in gridfs.files(held).items()}
         pyramids = {path: tiles.fingerprint_of(document) for path, document in tiles.images(held)}
     except Unavailable as error:
         raise RootMissing(f"the database of {store.label}: {error}") from error
-    kept = {path: at for path, at in files.items() if ours(path.rpartition("/")[2], path[: path.rfind("/") + 1])}
+    kept = {path: at for path, at in files.items() if takes(store, path)}
     return Found(kept | pyramids, [], [])
 
 

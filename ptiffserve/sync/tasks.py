@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import Event, Lock, Thread
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +48,19 @@ class Task(Struct, frozen=True, kw_only=True):
     @property
     def over(self) -> bool:
         return self.state in ("done", "failed")
+
+
+class Outcome(NamedTuple):
+    """The counts of the contract. `broken`: why the store as a whole was not synced, which may pass; "" where it was."""
+
+    result: dict[str, Any]
+    broken: str = ""
+
+
+class Elsewhere(PtiffserveError):
+    """Only the worker of another machine can do it: it is left on the queue for that one."""
+
+    code = "elsewhere"
 
 
 class Tasks:

@@ -9,14 +9,13 @@ from typing import Any
 import msgspec
 
 from ptiffserve.catalogue.base import Catalogue
-from ptiffserve.catalogue.served import here
+from ptiffserve.catalogue.served import here, named
 from ptiffserve.config import Config, StoreRecord
-from ptiffserve.errors import NotFound, WrongKind
-from ptiffserve.sync.jobs import Elsewhere, Jobs, Outcome, Progress, Work
+from ptiffserve.errors import WrongKind
+from ptiffserve.sync.jobs import Jobs, Progress, Work
 from ptiffserve.sync.lock import OneThread
 from ptiffserve.sync.run import SCANS, sync
-from ptiffserve.sync.tasks import Task
-from ptiffserve.uploads import tidy
+from ptiffserve.sync.tasks import Elsewhere, Outcome, Task
 
 log = logging.getLogger("ptiffserve.jobs")
 
@@ -32,13 +31,12 @@ def worker_jobs(config: Config, catalogue: Catalogue) -> Jobs:
     """Jobs that can run what is asked of them."""
     jobs = Jobs(config, work(catalogue))
     jobs.stores = lambda: [store for store in catalogue.stores() if here(store)]
-    jobs.janitors.append(lambda: tidy(jobs.stores()))
     return jobs
 
 
 def work(catalogue: Catalogue) -> Work:
     def run(task: Task, progress: Progress) -> Outcome:
-        store = store_named(catalogue, task.store)
+        store = named(catalogue.stores(), task.store)
         if store.kind not in SCANS:
             raise WrongKind(f"store {store.label} is of kind {store.kind}, which cannot be synced")
         if not here(store):
@@ -47,14 +45,6 @@ def work(catalogue: Catalogue) -> Work:
         return Outcome(msgspec.to_builtins(result), result.broken)
 
     return run
-
-
-def store_named(catalogue: Catalogue, name: str) -> StoreRecord:
-    """By label or id; NotFound."""
-    for store in catalogue.stores():
-        if name in (store.label, store.id):
-            return store
-    raise NotFound(f"no such store: {name}")
 
 
 def run_worker(jobs: Jobs, queue: str = "") -> None:

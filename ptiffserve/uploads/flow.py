@@ -1,14 +1,15 @@
 """flow.js's numbered chunks into GridFS's slides, as SlideAtlas's pages send them: in any order, each maybe twice."""
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bson import ObjectId
+from pymongo import ReturnDocument
 
 from ptiffserve.catalogue.base import Catalogue
 from ptiffserve.errors import Conflict, Malformed
-from ptiffserve.sources.mongo import database
-from ptiffserve.uploads.grid import CHUNK, Grid, writing
+from ptiffserve.sources.mongo import answering
+from ptiffserve.uploads.grid import CHUNK, Grid
 from ptiffserve.uploads.names import path_for
 from ptiffserve.uploads.take import finish
 
@@ -27,30 +28,39 @@ class Piece(NamedTuple):
 
 
 def put(place: Grid, identity: str, piece: Piece, catalogue: Catalogue) -> str:
-    """Stores a chunk; the id of the slide where it was the last that lacked. Malformed; what `finish` raises."""
-    last = piece.number == piece.total
-    if not 1 <= piece.number <= piece.total <= MAX_PIECES:
-        raise Malformed("flowChunkNumber must be one of flowTotalChunks")
-    if not 0 < len(piece.data) < 2 * PIECE or (not last and len(piece.data) != PIECE):
-        raise Malformed(f"chunks have {PIECE} bytes; the last may have fewer, or up to twice as many")
-    bucket, key = database(place.store.root)["imagefiles"], {"_id": ObjectId(identity)}
-    notes = bucket.uploads
+    """Stores a chunk; the id of the slide where it was the last that lacked, or where it is one already. Malformed; what
+    `finish` raises."""
+    _check(piece)
     path = path_for(place.store, piece.name)
-    new = {"path": path, "total": piece.total, "offset": 0, "length": 0, "slide": ""}
-    with writing():
-        if not notes.find_one(key, {"_id": 1}) and bucket.files.find_one(key, {"_id": 1}):
-            raise Conflict("that file is whole already")
-        notes.update_one(key, {"$setOnInsert": new, "$set": {"touched": datetime.now(UTC)}}, upsert=True)
-        note = notes.find_one(key) or {}
-        if note.get("slide"):
+    notes, key = place.notes, {"_id": ObjectId(identity)}
+    with answering():
+        note = _noted(place, key, path, piece.total)
+        if note["slide"]:
             return str(note["slide"])
-        if (note.get("path"), note.get("total")) != (path, piece.total):
+        if (note["path"], note["total"]) != (path, piece.total):
             raise Malformed("the chunk is of another file")
         place.put_chunks(identity, (piece.number - 1) * PIECE // CHUNK, piece.data)
-        notes.update_one(key, {"$set": {f"pieces.{piece.number}": len(piece.data)}})
-        note = notes.find_one(key) or {}
-        if len(note["pieces"]) < piece.total:
+        came = {"$set": {f"pieces.{piece.number}": len(piece.data)}}
+        pieces = (notes.find_one_and_update(key, came, return_document=ReturnDocument.AFTER) or {}).get("pieces", {})
+        if len(pieces) < piece.total:
             return ""
-        length = sum(note["pieces"].values())
+        length = sum(pieces.values())
         notes.update_one(key, {"$set": {"length": length, "offset": length}})
     return finish(place, place.load(identity), catalogue).slide.id
+
+
+def _check(piece: Piece) -> None:
+    if not 1 <= piece.number <= piece.total <= MAX_PIECES:
+        raise Malformed("flowChunkNumber must be one of flowTotalChunks")
+    last = piece.number == piece.total
+    if not 0 < len(piece.data) < 2 * PIECE or (not last and len(piece.data) != PIECE):
+        raise Malformed(f"chunks have {PIECE} bytes; the last may have fewer, or up to twice as many")
+
+
+def _noted(place: Grid, key: dict[str, Any], path: str, total: int) -> dict[str, Any]:
+    """The note of the upload, made with its first chunk, whichever that is. Conflict."""
+    if not place.notes.find_one(key, {"_id": 1}) and place.files.find_one(key, {"_id": 1}):
+        raise Conflict("that file is whole already")
+    new = {"path": path, "total": total, "offset": 0, "length": 0, "slide": ""}
+    change = {"$setOnInsert": new, "$set": {"touched": datetime.now(UTC)}}
+    return place.notes.find_one_and_update(key, change, upsert=True, return_document=ReturnDocument.AFTER) or new

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import msgspec
 
 from ptiffserve.config import Store
 from ptiffserve.errors import Conflict, DiskFull, NotFound, Unavailable
+from ptiffserve.slide import ID
 from ptiffserve.sources.base import Source
 from ptiffserve.sources.file import FileSource, inside
 from ptiffserve.sync.content import same
@@ -23,7 +23,6 @@ from ptiffserve.uploads.base import Upload, Writer, advanced
 AREA = ".uploads"
 # What a file system keeps for itself and for others' uploads.
 RESERVE = 1 << 20
-_ID = re.compile(r"[0-9a-f]{24}")
 _NOTE = "upload.json"
 
 
@@ -146,7 +145,7 @@ class Folder:
             return 0
         swept = 0
         for folder in self._area.iterdir():
-            if _ID.fullmatch(folder.name) and time.time() - self._touched(folder) > older_than:
+            if ID.fullmatch(folder.name) and time.time() - self._touched(folder) > older_than:
                 self.drop(folder.name)
                 swept += 1
         return swept
@@ -158,7 +157,7 @@ class Folder:
             return folder.stat().st_mtime
 
     def _folder(self, identity: str) -> Path:
-        if not _ID.fullmatch(identity):
+        if not ID.fullmatch(identity):
             raise NotFound("no such upload")
         return self._area / identity
 

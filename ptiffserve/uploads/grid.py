@@ -1,6 +1,5 @@
 """Uploads into GridFS: chunks first, the file's document last, so nobody sees half a file."""
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,20 +9,19 @@ from typing import Any
 
 from bson import Binary, ObjectId
 from pymongo import ReplaceOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError, WriteError
+from pymongo.errors import DuplicateKeyError
 
 from ptiffserve.config import Store
-from ptiffserve.errors import Conflict, DiskFull, NotFound, Unavailable
+from ptiffserve.errors import Conflict, NotFound, Unavailable
+from ptiffserve.slide import ID
 from ptiffserve.sources.gridfs import BUCKET, GridSource, complete
-from ptiffserve.sources.mongo import Documents, database
+from ptiffserve.sources.mongo import Documents, answering, database
 from ptiffserve.uploads.base import Upload, Writer
 
 # Small enough that a tile's bytes come with few of its neighbours'.
 CHUNK = 256 << 10
 # How long a writer or a publisher that died keeps others out, in seconds.
 LEASE = 30.0
-_ID = re.compile(r"[0-9a-f]{24}")
-OUT_OF_DISK = 14031
 
 
 class GridWriter:
@@ -68,7 +66,7 @@ class Grid:
         self.store = store
         self._database: Documents = database(store.root)
         bucket = self._database[BUCKET]
-        self._files, self._chunks, self._notes = bucket.files, bucket.chunks, bucket.uploads
+        self.files, self._chunks, self.notes = bucket.files, bucket.chunks, bucket.uploads
 
     def begin(self, upload: Upload) -> None:
         note = {
@@ -79,14 +77,14 @@ class Grid:
             "touched": datetime.now(UTC),
             "slide": "",
         }
-        with writing():
+        with answering():
             self._chunks.create_index([("files_id", 1), ("n", 1)], unique=True)
-            self._files.create_index([("filename", 1), ("uploadDate", 1)])
-            self._notes.insert_one(note)
+            self.files.create_index([("filename", 1), ("uploadDate", 1)])
+            self.notes.insert_one(note)
 
     def load(self, identity: str) -> Upload:
-        with writing():
-            note = self._notes.find_one({"_id": _id(identity)})
+        with answering():
+            note = self.notes.find_one({"_id": _id(identity)})
         if note is None or "path" not in note:
             raise NotFound("no such upload")
         return Upload(
@@ -115,19 +113,19 @@ class Grid:
         now = datetime.now(UTC)
         free = {"_id": identity, "$or": [{"holder": None}, {"until": {"$lt": now}}]}
         held = {"$set": {"holder": holder, "until": now + timedelta(seconds=LEASE)}}
-        with writing():
-            return self._notes.update_one(free, held).modified_count == 1
+        with answering():
+            return self.notes.update_one(free, held).modified_count == 1
 
     def _let_go(self, identity: Any, holder: ObjectId) -> None:
-        with writing():
-            self._notes.update_one({"_id": identity, "holder": holder}, {"$set": {"holder": None}})
+        with answering():
+            self.notes.update_one({"_id": identity, "holder": holder}, {"$set": {"holder": None}})
 
     def tail(self, upload: Upload) -> bytes:
         """What of the last chunk has arrived, where that is not full."""
         length = upload.offset % CHUNK
         if not length:
             return b""
-        with writing():
+        with answering():
             chunk = self._chunks.find_one({"files_id": ObjectId(upload.id), "n": upload.offset // CHUNK})
         if chunk is None or len(chunk["data"]) < length:
             raise Unavailable("a chunk of the upload is lost")
@@ -138,15 +136,15 @@ class Grid:
         for number, at in enumerate(range(0, len(data), CHUNK), first):
             key = {"files_id": ObjectId(identity), "n": number}
             wanted.append(ReplaceOne(key, {**key, "data": Binary(data[at : at + CHUNK])}, upsert=True))
-        with writing():
+        with answering():
             self._chunks.bulk_write(wanted)
 
     def advance(self, upload: Upload, holder: ObjectId, offset: int) -> None:
         """Conflict where another has taken over from a writer that was thought dead."""
         now = datetime.now(UTC)
         change = {"offset": offset, "touched": now, "until": now + timedelta(seconds=LEASE)}
-        with writing():
-            found = self._notes.update_one({"_id": ObjectId(upload.id), "holder": holder}, {"$set": change})
+        with answering():
+            found = self.notes.update_one({"_id": ObjectId(upload.id), "holder": holder}, {"$set": change})
         if not found.matched_count:
             raise Conflict("another request has taken over this upload")
 
@@ -166,8 +164,8 @@ class Grid:
     @contextmanager
     def alone(self) -> Iterator[None]:
         holder = ObjectId()
-        with writing(), suppress(DuplicateKeyError):  # it is there after the first time
-            self._notes.insert_one({"_id": "lock", "holder": None})
+        with answering(), suppress(DuplicateKeyError):  # it is there after the first time
+            self.notes.insert_one({"_id": "lock", "holder": None})
         end = time.monotonic() + 4 * LEASE
         while not self._take("lock", holder):
             if time.monotonic() > end:
@@ -187,9 +185,9 @@ class Grid:
 
     def reveal(self, upload: Upload, digest: str) -> GridSource:
         document = {**self._document(upload), "metadata": {"sha512": digest}}
-        with writing():
-            if self._files.find_one({"_id": document["_id"]}) is None:
-                there = self._files.find_one({"filename": upload.path})
+        with answering():
+            if self.files.find_one({"_id": document["_id"]}) is None:
+                there = self.files.find_one({"filename": upload.path})
                 if there is None:
                     self._insert(document)
                 elif complete(there) and (there.get("metadata") or {}).get("sha512") == digest:
@@ -200,25 +198,25 @@ class Grid:
 
     def _insert(self, document: dict[str, Any]) -> None:
         with suppress(DuplicateKeyError):  # our own: an answer was lost, and the driver tried again
-            self._files.insert_one(document)
+            self.files.insert_one(document)
 
     def settle(self, upload: Upload, slide: str) -> None:
-        with writing():
-            self._notes.update_one({"_id": ObjectId(upload.id)}, {"$set": {"slide": slide, "offset": upload.length}})
-            if self._files.find_one({"_id": ObjectId(upload.id)}) is None:
+        with answering():
+            self.notes.update_one({"_id": ObjectId(upload.id)}, {"$set": {"slide": slide, "offset": upload.length}})
+            if self.files.find_one({"_id": ObjectId(upload.id)}) is None:
                 self._chunks.delete_many({"files_id": ObjectId(upload.id)})
 
     def drop(self, identity: str) -> None:
-        with writing():
-            note = self._notes.find_one({"_id": _id(identity)})
-            self._notes.delete_one({"_id": _id(identity)})
-            if note and self._files.find_one({"_id": _id(identity)}) is None:
+        with answering():
+            note = self.notes.find_one({"_id": _id(identity)})
+            self.notes.delete_one({"_id": _id(identity)})
+            if note and self.files.find_one({"_id": _id(identity)}) is None:
                 self._chunks.delete_many({"files_id": _id(identity)})
 
     def sweep(self, older_than: float) -> int:
         before = datetime.now(UTC) - timedelta(seconds=older_than)
-        with writing():
-            old = [note["_id"] for note in self._notes.find({"touched": {"$lt": before}}, {"_id": 1})]
+        with answering():
+            old = [note["_id"] for note in self.notes.find({"touched": {"$lt": before}}, {"_id": 1})]
             for identity in old:
                 self.drop(str(identity))
             for orphan in self._orphans(before):
@@ -227,7 +225,7 @@ class Grid:
 
     def _orphans(self, before: datetime) -> list[Any]:
         """Whose chunks have neither a file's document nor an upload's, and the first of them is older than that."""
-        known = {each["_id"] for held in (self._files, self._notes) for each in held.find({}, {"_id": 1})}
+        known = {each["_id"] for held in (self.files, self.notes) for each in held.find({}, {"_id": 1})}
         lost = [each for each in self._chunks.distinct("files_id") if each not in known]
         return [each for each in lost if self._made(each) < before]
 
@@ -238,19 +236,6 @@ class Grid:
 
 
 def _id(identity: str) -> ObjectId:
-    if not _ID.fullmatch(identity):
+    if not ID.fullmatch(identity):
         raise NotFound("no such upload")
     return ObjectId(identity)
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """What the database refuses, as errors of ours: DiskFull, else Unavailable."""
-    try:
-        yield
-    except (WriteError, BulkWriteError, OperationFailure) as error:
-        if error.code == OUT_OF_DISK:
-            raise DiskFull("the database's disk is full") from error
-        raise Unavailable(f"the database refused: {type(error).__name__}") from error
-    except PyMongoError as error:
-        raise Unavailable(f"the database did not answer: {type(error).__name__}") from error

@@ -30,16 +30,6 @@ def source_asked(stores: Mapping[str, Store], catalogue: Catalogue, path: str, s
     return source, found.path
 
 
-def store_named(stores: Mapping[str, Store], catalogue: Catalogue, name: str) -> Store:
-    """By label or by id. NotFound."""
-    if name in stores:
-        return stores[name]
-    for record in catalogue.stores():
-        if record.id == name and record.label in stores:
-            return stores[record.label]
-    raise NotFound("no such store")
-
-
 def _allowed(stores: Mapping[str, Store], path: str) -> Path:
     """The real path. Whether a file elsewhere is there is not told."""
     if "\0" in path or not path.startswith("/"):

@@ -2,10 +2,10 @@
 
 import re
 import unicodedata
-from fnmatch import fnmatch
 
 from ptiffserve.config import Store
 from ptiffserve.errors import Malformed
+from ptiffserve.sync.scan import takes
 
 # File systems take 255 bytes; a copy beside it may want some for an ending.
 MAX_SEGMENT, MAX_PATH = 200, 800
@@ -23,17 +23,9 @@ def path_for(store: Store, name: str) -> str:
     last = path.rpartition("/")[2]
     if not last or len(path.encode()) > MAX_PATH:
         raise Malformed("the file needs a name that can be one")
-    if not wanted(store, path):
+    if not takes(store, path):
         raise Malformed(f"the store lists no files with names like {last}")
     return path
-
-
-def wanted(store: Store, path: str) -> bool:
-    """Whether the store's patterns let a file be listed."""
-    last = path.rpartition("/")[2].lower()
-    return any(fnmatch(last, pattern) for pattern in store.include) and not any(
-        fnmatch(path, pattern) for pattern in store.exclude
-    )
 
 
 def _segment(part: str) -> str:

@@ -3,6 +3,7 @@
 A file is whole when every chunk is there with its right length: their number alone says nothing.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import md5, sha512
@@ -13,9 +14,9 @@ from pymongo.errors import DuplicateKeyError
 
 from ptiffserve.errors import Malformed, NotFound
 from ptiffserve.geometry import ceil_div
+from ptiffserve.slide import ID
 from ptiffserve.sources.gridfs import GridSource
-from ptiffserve.sources.mongo import Documents
-from ptiffserve.uploads.grid import writing
+from ptiffserve.sources.mongo import Documents, answering
 
 BUCKET = "attachments"
 # A document of MongoDB has at most 16 MB.
@@ -44,14 +45,15 @@ class Pieces:
             raise Malformed(f"chunks have 1 to {MAX_CHUNK} bytes")
         identity = ObjectId()
         note = {"filename": name, "length": total, "chunkSize": chunk, "session": session, "touched": datetime.now(UTC)}
-        with writing():
+        with answering():
             self._chunks.create_index([("files_id", 1), ("n", 1)], unique=True)
             self._notes.insert_one({"_id": identity, **note})
         return str(identity)
 
-    def put(self, identity: ObjectId, span: Span, data: bytes) -> bool:
+    def put(self, name: str, span: Span, data: bytes) -> bool:
         """Stores one chunk; whether the file is whole now. Malformed where it is no chunk of this file; NotFound."""
-        with writing():
+        identity = _id(name)
+        with answering():
             note = self._notes.find_one({"_id": identity}) or self._whole(identity)
             number = _number(note, span, data)
             if "uploadDate" in note:
@@ -85,31 +87,38 @@ class Pieces:
         self._notes.delete_one({"_id": note["_id"]})
         return True
 
-    def drop(self, identity: ObjectId) -> None:
+    def drop(self, name: str) -> None:
         """The document first: nobody sees a file that lacks chunks. NotFound."""
-        with writing():
+        identity = _id(name)
+        with answering():
             there = self._files.delete_one({"_id": identity}).deleted_count
             there += self._notes.delete_one({"_id": identity}).deleted_count
             if not there:
                 raise NotFound("no such attachment")
             self._chunks.delete_many({"files_id": identity})
 
-    def listed(self, session: str, refs: list[ObjectId]) -> list[dict[str, Any]]:
+    def listed(self, session: str, refs: Sequence[str]) -> list[dict[str, Any]]:
         """Those that were sent for a session, and those that it names; what is gone is passed over."""
-        wanted = {"$or": [{"metadata.session": session}, {"_id": {"$in": refs}}]}
-        with writing():
+        wanted = {"$or": [{"metadata.session": session}, {"_id": {"$in": [_id(each) for each in refs]}}]}
+        with answering():
             found = list(self._files.find(wanted).sort("_id", 1))
         return [{"id": str(each["_id"]), "name": each.get("filename"), "length": each.get("length")} for each in found]
 
     def sweep(self, older_than: float) -> int:
         before = datetime.now(UTC) - timedelta(seconds=older_than)
-        with writing():
+        with answering():
             old = [note["_id"] for note in self._notes.find({"touched": {"$lt": before}}, {"_id": 1})]
             for identity in old:
                 self._notes.delete_one({"_id": identity})
                 if self._files.find_one({"_id": identity}) is None:
                     self._chunks.delete_many({"files_id": identity})
         return len(old)
+
+
+def _id(name: str) -> ObjectId:
+    if not ID.fullmatch(name):
+        raise NotFound("no such attachment")
+    return ObjectId(name)
 
 
 def _number(note: dict[str, Any], span: Span, data: bytes) -> int:
