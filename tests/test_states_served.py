@@ -114,7 +114,7 @@ class States(RuleBasedStateMachine):
         self.base = next(self.world.numbers)
         self.prefix = f"s{self.base}"
         self.files: dict[str, int] = {}
-        self.before: dict[str, tuple[int | None, float]] = {}
+        self.before: dict[str, list[tuple[int | None, float]]] = {}
         self.acknowledged: dict[str, str] = {}
 
     def teardown(self) -> None:
@@ -122,8 +122,8 @@ class States(RuleBasedStateMachine):
             (self.world.root / self.prefix / name).unlink()
 
     def _changed(self, name: str, number: int | None) -> None:
-        """Notes what is there from now on, and what was until now."""
-        self.before[name] = self.files.get(name), time.monotonic()
+        """Notes what is there from now on, and what was until now: several things may follow upon another quickly."""
+        self.before.setdefault(name, []).append((self.files.get(name), time.monotonic()))
         self.acknowledged = {slide: at for slide, at in self.acknowledged.items() if at != name}
         if number is None:
             del self.files[name]
@@ -172,8 +172,8 @@ class States(RuleBasedStateMachine):
         reply = self.world.tile(f"S/{self.prefix}/{name}")
         assert reply.status in (200, 404, 422, 503), reply
         if reply.status == 200:
-            earlier, since = self.before.get(name, (None, 0.0))
-            allowed = {self.files.get(name)} | ({earlier} if asked - since < NOTICE_SECONDS else set())
+            earlier = {number for number, until in self.before.get(name, []) if asked - until < NOTICE_SECONDS}
+            allowed = {self.files.get(name)} | earlier
             assert any(number and shows(reply, number) for number in allowed), (name, allowed)
 
     @rule()
@@ -219,9 +219,10 @@ def test_any_sequence(world: World) -> None:
         bound,
         settings=settings(
             # A failing sequence is told as it is: to shrink it would take a server's start for each try.
-            phases=(Phase.explicit, Phase.reuse, Phase.generate),
-            max_examples=12 if SOAK else 2,
+            phases=(Phase.generate,),
+            max_examples=12 if SOAK else 3,
             stateful_step_count=20 if SOAK else 12,
+            derandomize=not SOAK,  # every run the same sequences; soak looks for others
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

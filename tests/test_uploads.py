@@ -31,6 +31,7 @@ from ptiffserve.readers import open_slide
 from ptiffserve.sources.file import FileSource
 from ptiffserve.sources.mongo import database
 from ptiffserve.sources.place import source_of
+from ptiffserve.sync.run import sync
 from ptiffserve.uploads import grid
 from ptiffserve.uploads.base import fresh
 from ptiffserve.uploads.names import path_for
@@ -485,6 +486,25 @@ def written(place: uploads.Place, name: str, data: bytes) -> "uploads.base.Uploa
     with place.writer(upload) as writer:
         writer.write(data)
     return place.load(upload.id)
+
+
+def test_another_name_of_a_slide_is_not_its_place(catalogue: Embedded, slides: Path, tmp_path: Path) -> None:
+    """A copy was deleted, and something else is uploaded by its name: the slide that was copied stays what it is."""
+    root = tmp_path / "root"
+    root.mkdir()
+    data = (slides / "one.tiff").read_bytes()
+    for name in ("a.tiff", "b.tiff"):
+        (root / name).write_bytes(data)
+    store = Store(root=str(root), label="P")
+    sync(store, catalogue)
+    (kept,) = catalogue.each("P")
+    other_name = kept.also[0].path
+    (root / other_name).unlink()
+    place = uploads.place_of(store)
+    taken = finish(place, written(place, other_name, other(data, "new")), catalogue)
+    assert taken.added and taken.slide.id != kept.id
+    assert catalogue.get(kept.id) == kept
+    assert catalogue.get(f"P/{other_name}") == taken.slide
 
 
 def test_a_step_that_was_done_may_be_done_again(place: uploads.Place, catalogue: Embedded, slides: Path) -> None:

@@ -1,11 +1,13 @@
 """From an upload that is whole to a slide, and from a file that is here already to an upload."""
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
 from ptiffserve.catalogue.base import Catalogue
+from ptiffserve.catalogue.lookup import INTERVAL
 from ptiffserve.errors import Conflict, Malformed, NotFound, PtiffserveError, SlideChanged, SlideUnreadable
 from ptiffserve.readers import open_slide
 from ptiffserve.slide import Slide
@@ -17,6 +19,8 @@ from ptiffserve.uploads.base import Place, Upload, fresh
 from ptiffserve.uploads.names import path_for
 
 AT_ONCE = 4 << 20
+# Where a name meant another slide before, the new one is acknowledged when every server has noticed. In seconds.
+NOTICED = 2 * INTERVAL
 
 
 class Taken(NamedTuple):
@@ -55,13 +59,14 @@ def _taken(place: Place, upload: Upload, catalogue: Catalogue) -> Taken:
     digest = place.digest(upload)
     with place.alone():
         held = _held(place, staged, catalogue)
+        meant = catalogue.get(f"{place.store.label}/{upload.path}")
+        slide = held or _recorded(place, upload, place.reveal(upload, digest), meant)
         if held is None:
-            source = place.reveal(upload, digest)
-            taken = Taken(_recorded(place, upload, source, catalogue), True)
-        else:
-            taken = Taken(held, False)
-        place.settle(upload, taken.slide.id)
-    return taken
+            catalogue.put([slide])
+        place.settle(upload, slide.id)
+    if held is None and meant is not None:
+        time.sleep(NOTICED)
+    return Taken(slide, held is None)
 
 
 def _held(place: Place, staged: Source, catalogue: Catalogue) -> Slide | None:
@@ -81,15 +86,17 @@ def _same(place: Place, slide: Slide, staged: Source) -> bool:
         return False  # it cannot be read now: then it is not what was uploaded
 
 
-def _recorded(place: Place, upload: Upload, source: Source, catalogue: Catalogue) -> Slide:
-    """The record as a sync would write it. A new one has the upload's id."""
-    before = catalogue.get(f"{place.store.label}/{upload.path}")
+def _recorded(place: Place, upload: Upload, source: Source, meant: Slide | None) -> Slide:
+    """The record as a sync would write it. A new one has the upload's id.
+
+    `meant`: the slide that the upload's path named so far: its record before, unless that was only another name of it.
+    """
+    before = meant if meant is not None and meant.path == upload.path else None
     slide = index(place.store, upload.path, source.fingerprint(), before)
     if slide is None or slide.pyramid is None:
         raise SlideChanged(upload.path, "the file was changed as soon as it was there")
     if before is None:
         slide = msgspec.structs.replace(slide, id=upload.id)
-    catalogue.put([slide])
     return slide
 
 
